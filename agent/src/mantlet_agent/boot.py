@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The boot process: a straight line of stages, each of which ends in a verdict or ends the machine.
+
+Owns the order, and that every word is in register 15 before anything acts on what it names. What each stage
+does is in the module that it calls. A failed boot is this process' exit code 1; its unit then powers the
+machine off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from mantlet_agent import files, inbox, inspection
+from mantlet_agent.places import SERVE_UID, TCTI, Places
+from mantlet_agent.record import Recorder
+from mantlet_agent.stages import Code, Stage, StageError, State
+from mantlet_measure import sealed as sealed_keys
+from mantlet_measure import strictjson, volume, words
+from mantlet_measure.cel import AgentRecord, agent_record, encode_agent_log
+from mantlet_measure.errors import DecodeError
+from mantlet_measure.pcr import Register
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from mantlet_agent.block import Partition
+    from mantlet_agent.configuration import Configuration
+    from mantlet_agent.tpm import Tpm
+    from mantlet_measure.deployment import Model
+    from mantlet_measure.sealed import Approval, SealedKey
+
+CAP_WORD = ("cap", words.CAP)
+
+
+class _Running:
+    """A stage in progress: whatever ends it becomes its verdict."""
+
+    def __init__(self, recorder: Recorder, stage: Stage, *, state: State) -> None:
+        self._recorder = recorder
+        self._stage = stage
+        self._state = state
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._recorder.conclude(self._stage, Code.OK, state=self._state)
+        else:
+            code = error.code if isinstance(error, StageError) else Code.UNEXPECTED
+            self._recorder.conclude(self._stage, code)
+
+
+class Boot:
+    """One boot of one machine."""
+
+    def __init__(self, places: Places, recorder: Recorder, *, serve_uid: int = SERVE_UID) -> None:
+        """Take where things are, who records, and who may hand over a sealed key."""
+        self._places = places
+        self._recorder = recorder
+        self._serve_uid = serve_uid
+        self._log: list[AgentRecord] = []
+
+    def run(self) -> None:
+        """Go through all stages. StageError at the first one that refuses."""
+        with self._stage(Stage.INSPECT):
+            self._make_front()
+            tpm = self._open_tpm()
+            inspection.inspect_tpm(tpm)
+            inspection.copy_logs(self._places)
+        with tpm, ExitStack() as secrets:
+            with self._stage(Stage.CONFIGURE):
+                configuration = self.configure(tpm)
+            with self._stage(Stage.WEIGHTS):
+                weights = self.measure_weights(tpm, configuration)
+            with self._stage(Stage.UNSEAL):
+                sealed, key, approval = self.unseal(tpm, configuration)
+                secrets.callback(_wipe, key)
+            with self._stage(Stage.CAP):
+                self.cap(tpm, sealed, approval)
+            with self._stage(Stage.LAUNCH):
+                self._launch(configuration, weights, key)
+        with self._stage(Stage.SERVE, state=State.SERVING):
+            inspection.copy_logs(self._places)
+
+    def _stage(self, stage: Stage, *, state: State = State.STARTING) -> _Running:
+        return _Running(self._recorder, stage, state=state)
+
+    def _make_front(self) -> None:
+        """Make the TLS key and start the front. It needs no TPM, so it comes before the long import."""
+        from mantlet_agent import launch, tls
+
+        identity = tls.make_identity()
+        files.write(self._places.tls_key, identity.key, mode=0o600)
+        files.write(self._places.tls_certificate, identity.certificate, mode=0o644)
+        files.write(self._places.tls_spki, identity.spki_sha256.hex().encode("ascii"), mode=0o644)
+        launch.start_front(self._places)
+
+    def _open_tpm(self) -> Tpm:
+        from mantlet_agent.tpm import Tpm
+
+        return Tpm.open(TCTI)
+
+    def configure(self, tpm: Tpm) -> Configuration:
+        """Authenticate the deployment document and extend its word; only then act on what it says."""
+        from mantlet_agent.configuration import read_configuration, require_runtime
+
+        configuration = read_configuration(self._places)
+        self._extend(tpm, configuration, "deployment")
+        files.write(self._places.envelope, configuration.envelope, mode=0o644)
+        require_runtime(configuration)
+        return configuration
+
+    def measure_weights(self, tpm: Tpm, configuration: Configuration) -> Partition:
+        """Find the weights' partition and extend the words of the runtime and of the weights."""
+        from mantlet_agent.configuration import find_weights
+
+        partition = find_weights(self._places, configuration.deployment)
+        self._extend(tpm, configuration, "runtime")
+        self._extend(tpm, configuration, "weights")
+        return partition
+
+    def unseal(self, tpm: Tpm, configuration: Configuration) -> tuple[SealedKey, bytearray, Approval]:
+        """Release the data key: with the volume's blob, or with the first good one that is handed over."""
+        from mantlet_agent.configuration import read_sealed_key
+
+        blob = read_sealed_key(configuration.volume)
+        if blob is not None:
+            return _release(tpm, configuration.deployment.model, blob)
+        inspection.copy_logs(self._places)
+        self._recorder.conclude(Stage.UNSEAL, Code.AWAITING_KEY, state=State.AWAITING_KEY)
+        for blob in inbox.arrivals(self._places.inbox, owner=self._serve_uid):
+            try:
+                released = _release(tpm, configuration.deployment.model, blob)
+            except StageError as refusal:
+                self._recorder.note(Stage.UNSEAL, refusal.code, state=State.AWAITING_KEY)
+                continue
+            self._recorder.note(Stage.UNSEAL, Code.AWAITING_KEY, state=State.STARTING)
+            _keep(configuration.volume, blob)
+            return released
+        raise AssertionError("arrivals end only with the process")
+
+    def cap(self, tpm: Tpm, sealed: SealedKey, approval: Approval) -> None:
+        """Extend the cap, then see that the same approval releases nothing any more."""
+        from mantlet_agent.unseal import prove_capped
+
+        self._append(tpm, *CAP_WORD)
+        prove_capped(tpm, sealed, approval)
+
+    def _launch(self, configuration: Configuration, weights: Partition, key: bytearray) -> None:
+        from mantlet_agent import launch
+
+        model = configuration.deployment.model
+        launch.open_weights(self._places, weights, model, key)
+        launch.start_runtime(self._places, configuration.runtime, model)
+
+    def _extend(self, tpm: Tpm, configuration: Configuration, event: str) -> None:
+        """Extend the word of `event` as the configuration makes it."""
+        listed = words.agent_words(
+            deployment_sha256=hashlib.sha256(configuration.payload).digest(),
+            runtime_sha256=hashlib.sha256(configuration.runtime.declaration).digest(),
+            root_hash=configuration.deployment.model.root_hash,
+            capped=False,
+        )
+        self._append(tpm, event, dict(listed)[event])
+
+    def _append(self, tpm: Tpm, event: str, word: str) -> None:
+        """Log a word, then extend it: a quote in between is retried, a word missing from the log is not."""
+        self._log.append(agent_record(len(self._log), event, word))
+        files.write(self._places.agent_log, strictjson.encode(encode_agent_log(self._log)), mode=0o644)
+        tpm.extend(Register.SYSTEM_IDENTITY, word.encode("ascii"))
+
+
+def _release(tpm: Tpm, model: Model, blob: bytes) -> tuple[SealedKey, bytearray, Approval]:
+    from mantlet_agent.unseal import release
+
+    try:
+        sealed = sealed_keys.decode(blob)
+    except DecodeError as error:
+        raise StageError(Code.SEALED_KEY_MALFORMED, error.message) from error
+    if (sealed.model, sealed.root_hash) != (model.id, model.root_hash):
+        raise StageError(
+            Code.SEALED_KEY_FOREIGN,
+            f"expected {model.id} {model.root_hash.hex()}, found {sealed.model} {sealed.root_hash.hex()}",
+        )
+    key, approval = release(tpm, sealed)
+    return sealed, key, approval
+
+
+def _keep(partition: Partition, blob: bytes) -> None:
+    """Write a blob that has proved good to the deployment volume, for the boots to come."""
+    from mantlet_agent.block import write_slot
+
+    try:
+        write_slot(partition, volume.SEALED_KEY_OFFSET, blob)
+    except OSError as error:
+        raise StageError(Code.VOLUME_UNREADABLE, str(error)) from error
+
+
+def _wipe(key: bytearray) -> None:
+    from mantlet_agent import kernel
+
+    kernel.wipe(key)
+
+
+def _say_nothing(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Stand in for the interpreter's traceback: the verdict of the stage has said what may be said."""
+
+
+def main() -> int:
+    """Boot the machine this runs on."""
+    sys.excepthook = _say_nothing
+    places = Places()
+    for folder, mode in ((places.private, 0o700), (places.public, 0o755)):
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    with Recorder(places) as recorder:
+        try:
+            Boot(places, recorder).run()
+        except StageError:
+            return 1
+    return 0

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage launch: from a data key to a runtime that answers.
+
+Owns the order: cipher, verity above it, key gone, mount, file, runtime; and the way back, which leaves
+nothing mapped or mounted. It decides nothing about who may have the key.
+"""
+
+import os
+import stat
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from mantlet_agent import command, files, health, kernel, mapping
+from mantlet_agent.block import Partition
+from mantlet_agent.configuration import Runtime
+from mantlet_agent.mapper import Mapped, Mapper
+from mantlet_agent.places import Places
+from mantlet_agent.stages import Code, StageError
+from mantlet_measure.deployment import Model
+from mantlet_measure.disk_key import disk_key
+
+_CIPHER_NAME = "mantlet-weights-cipher"
+_VERITY_NAME = "mantlet-weights"
+_FILESYSTEM = "erofs"
+
+
+def open_weights(places: Places, partition: Partition, model: Model, data_key: bytearray) -> None:
+    """Map, mount and check the weights; wipe the key. StageError, and then nothing stays mapped."""
+    with ExitStack() as undo:
+        try:
+            mapper = undo.enter_context(Mapper(places.devices))
+            cipher = _map_cipher(mapper, partition, model, data_key)
+            undo.callback(mapper.remove, cipher.name)
+            verity = mapper.create(_VERITY_NAME, mapping.verity(model, device=cipher.number))
+            undo.callback(mapper.remove, verity.name)
+        except OSError as error:
+            raise StageError(Code.MAPPING_FAILED, str(error)) from error
+        finally:
+            kernel.wipe(data_key)
+        try:
+            places.weights.mkdir(mode=0o755, exist_ok=True)
+            kernel.mount_read_only(mapper.node(verity), places.weights, _FILESYSTEM)
+        except OSError as error:
+            raise StageError(Code.WEIGHTS_CORRUPT, str(error)) from error
+        undo.callback(kernel.unmount, places.weights)
+        check_model(places.weights / model.file)
+        undo.pop_all()
+
+
+def _map_cipher(mapper: Mapper, partition: Partition, model: Model, data_key: bytearray) -> Mapped:
+    """Load the cipher's table while its key is in the session keyring, and take the key out again."""
+    serial = kernel.add_logon_key(mapping.KEY_DESCRIPTION, disk_key(data_key, model.root_hash))
+    try:
+        return mapper.create(
+            _CIPHER_NAME, mapping.crypt(model, device=f"{partition.major}:{partition.minor}")
+        )
+    finally:
+        kernel.drop_key(serial)
+
+
+def check_model(path: Path) -> None:
+    """Refuse a model that is not a regular file, or whose first byte does not verify."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise StageError(Code.MODEL_ABSENT, f"{path.name} is not in the weights") from error
+    except OSError as error:
+        raise StageError(Code.WEIGHTS_CORRUPT, str(error)) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StageError(Code.MODEL_ABSENT, f"{path.name} is not a regular file")
+        os.read(descriptor, 1)
+    except OSError as error:
+        raise StageError(Code.WEIGHTS_CORRUPT, str(error)) from error
+    finally:
+        os.close(descriptor)
+
+
+def start_runtime(places: Places, runtime: Runtime, model: Model) -> None:
+    """Start the runtime's unit and wait until it reports health. StageError."""
+    # Read by systemd alone, for the one word of the unit's command line that the image cannot know.
+    files.write(places.runtime_environment, f"MODEL_FILE={model.file}\n".encode("ascii"), mode=0o644)
+    unit = f"mantlet-runtime@{model.id}.service"
+    if (code := command.start(unit)) != 0:
+        raise StageError(Code.RUNTIME_FAILED, f"systemctl start {unit}: exit code {code}")
+    try:
+        health.wait_until_healthy(runtime.socket, runtime.health, seconds=runtime.start_seconds)
+    except TimeoutError as error:
+        raise StageError(Code.RUNTIME_FAILED, str(error)) from error
+
+
+def start_front(places: Places) -> None:
+    """Start the TLS front, which takes its own copy of the key, and remove ours. StageError."""
+    if (code := command.start("mantlet-front.service")) != 0:
+        raise StageError(Code.FRONT_FAILED, f"systemctl start: exit code {code}")
+    with suppress(FileNotFoundError):
+        places.tls_key.unlink()

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The closed vocabulary of a boot: stages, codes, states (docs/formats.md, *Agent lines*).
+
+Owns the words, what each means, and the document that records them. It writes nothing: `record` does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from mantlet_measure import strictjson
+from mantlet_measure.errors import MantletError
+from mantlet_measure.strictjson import Fields
+
+FORMAT = "mantlet-stages/v1"
+
+
+class Stage(StrEnum):
+    """The stages, in the order in which a boot goes through them."""
+
+    INSPECT = "inspect"
+    CONFIGURE = "configure"
+    WEIGHTS = "weights"
+    UNSEAL = "unseal"
+    CAP = "cap"
+    LAUNCH = "launch"
+    SERVE = "serve"
+
+
+class State(StrEnum):
+    """What the machine as a whole is doing. The last two are those of evidence."""
+
+    STARTING = "starting"
+    AWAITING_KEY = "awaiting-key"
+    SERVING = "serving"
+
+
+class Code(StrEnum):
+    """How a stage ended."""
+
+    OK = "ok"
+    AWAITING_KEY = "awaiting-key"
+
+    TPM_ABSENT = "tpm-absent"
+    BANKS_INACTIVE = "banks-inactive"
+    REGISTERS_EMPTY = "registers-empty"
+    REGISTER_USED = "register-used"
+    FIRMWARE_LOG_ABSENT = "firmware-log-absent"
+    SYSTEM_LOG_ABSENT = "system-log-absent"
+    PHASE_ABSENT = "phase-absent"
+
+    VOLUME_ABSENT = "volume-absent"
+    VOLUME_AMBIGUOUS = "volume-ambiguous"
+    VOLUME_UNREADABLE = "volume-unreadable"
+    DOCUMENT_ABSENT = "document-absent"
+    DOCUMENT_MALFORMED = "document-malformed"
+    DOCUMENT_UNSIGNED = "document-unsigned"
+    DOCUMENT_FOREIGN = "document-foreign"
+    RUNTIME_UNKNOWN = "runtime-unknown"
+
+    WEIGHTS_ABSENT = "weights-absent"
+    WEIGHTS_AMBIGUOUS = "weights-ambiguous"
+    WEIGHTS_TRUNCATED = "weights-truncated"
+
+    SEALED_KEY_MALFORMED = "sealed-key-malformed"
+    SEALED_KEY_FOREIGN = "sealed-key-foreign"
+    SEALED_KEY_UNAPPROVED = "sealed-key-unapproved"
+    SEALED_KEY_REFUSED = "sealed-key-refused"
+
+    CAP_NOT_EFFECTIVE = "cap-not-effective"
+
+    MAPPING_FAILED = "mapping-failed"
+    WEIGHTS_CORRUPT = "weights-corrupt"
+    MODEL_ABSENT = "model-absent"
+    RUNTIME_FAILED = "runtime-failed"
+    FRONT_FAILED = "front-failed"
+
+    TPM_ERROR = "tpm-error"
+    UNEXPECTED = "unexpected"
+
+    @property
+    def meaning(self) -> str:
+        """What the code says, in one sentence."""
+        return MEANINGS[self]
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the machine powers off after this code (a sealed key handed over is only dropped)."""
+        return self not in (Code.OK, Code.AWAITING_KEY)
+
+
+MEANINGS: Mapping[Code, str] = MappingProxyType(
+    {
+        Code.OK: "The stage is complete.",
+        Code.AWAITING_KEY: "The deployment volume holds no sealed key; the machine waits for one.",
+        Code.TPM_ABSENT: "No TPM answers at the kernel's resource manager.",
+        Code.BANKS_INACTIVE: "The TPM lacks SHA-256 or SHA-384 registers, or has a bank we cannot extend.",
+        Code.REGISTERS_EMPTY: "Register 0 or 7 is zero: the firmware has measured nothing.",
+        Code.REGISTER_USED: "Register 15 is not zero: it was extended before, or the agent ran twice.",
+        Code.FIRMWARE_LOG_ABSENT: "The kernel has no firmware event log.",
+        Code.SYSTEM_LOG_ABSENT: "systemd has written no measurement log.",
+        Code.PHASE_ABSENT: "The measurement log lacks the phase enter-initrd.",
+        Code.VOLUME_ABSENT: "No partition is named mantlet-deployment.",
+        Code.VOLUME_AMBIGUOUS: "More than one partition is named mantlet-deployment.",
+        Code.VOLUME_UNREADABLE: "The deployment volume cannot be read or written, or is too small.",
+        Code.DOCUMENT_ABSENT: "The document slot of the deployment volume is empty.",
+        Code.DOCUMENT_MALFORMED: "The deployment document or its envelope breaks its format.",
+        Code.DOCUMENT_UNSIGNED: "No key that the image trusts has signed the deployment document.",
+        Code.DOCUMENT_FOREIGN: "The deployment document names another image, or another version of it.",
+        Code.RUNTIME_UNKNOWN: "The deployment document names a runtime that the image does not declare.",
+        Code.WEIGHTS_ABSENT: "No partition is named mantlet-weights.",
+        Code.WEIGHTS_AMBIGUOUS: "More than one partition is named mantlet-weights.",
+        Code.WEIGHTS_TRUNCATED: "The weights partition is smaller than the deployment document says.",
+        Code.SEALED_KEY_MALFORMED: "The sealed key, or its slot, breaks its format.",
+        Code.SEALED_KEY_FOREIGN: "The sealed key is for another model, or wrapped for another TPM.",
+        Code.SEALED_KEY_UNAPPROVED: "No approval in the sealed key covers the registers of this boot.",
+        Code.SEALED_KEY_REFUSED: "The TPM refused the approval or the unsealing.",
+        Code.CAP_NOT_EFFECTIVE: "After the cap the TPM released the key again.",
+        Code.MAPPING_FAILED: "The kernel did not accept the mapping of the weights.",
+        Code.WEIGHTS_CORRUPT: "What the mapping shows is not the model that the deployment document names.",
+        Code.MODEL_ABSENT: "The mounted weights lack the model's file.",
+        Code.RUNTIME_FAILED: "The runtime did not start, or did not report health in time.",
+        Code.FRONT_FAILED: "The TLS front did not start.",
+        Code.TPM_ERROR: "The TPM failed a command that has nothing to refuse.",
+        Code.UNEXPECTED: "Something happened that the agent has no code for.",
+    }
+)
+
+
+class StageError(MantletError):
+    """A stage that ends the boot, with its code. The message is for tests and never leaves the machine."""
+
+    def __init__(self, code: Code, message: str = "") -> None:
+        """Take the code and, for whoever debugs the agent, what was expected and found."""
+        super().__init__(message or code.meaning, hint=f"look up {code.value} in mantlet_agent/stages.py")
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The state and the verdicts so far, in order."""
+
+    state: State
+    verdicts: tuple[tuple[Stage, Code], ...]
+
+
+def encode(record: Record) -> bytes:
+    """Return the document that `boot` leaves for `serve`."""
+    return strictjson.encode(
+        {
+            "format": FORMAT,
+            "state": record.state.value,
+            "stages": [{"stage": stage.value, "code": code.value} for stage, code in record.verdicts],
+        }
+    )
+
+
+def decode(data: bytes) -> Record:
+    """Decode what `encode` wrote. DecodeError on anything else."""
+    what = "stages"
+    fields = Fields(strictjson.decode(data, what=what), what)
+    fields.constant("format", FORMAT)
+    state = fields.text("state", pattern="|".join(State))
+    verdicts = []
+    for item in fields.sequence("stages"):
+        entry = Fields(item, what)
+        verdicts.append(
+            (
+                Stage(entry.text("stage", pattern="|".join(Stage))),
+                Code(entry.text("code", pattern="|".join(Code))),
+            )
+        )
+        entry.done()
+    fields.done()
+    return Record(state=State(state), verdicts=tuple(verdicts))

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The deployment document, the agent's only configuration (docs/formats.md, *Deployment document*).
+
+Owns its types, its strict decoding and its canonical bytes. The bytes are what is signed and measured, so
+`decode` refuses every other spelling of the same document. It checks no signature: `dsse.authenticate` comes
+first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mantlet_measure import strictjson
+from mantlet_measure.errors import DecodeError
+from mantlet_measure.strictjson import Fields
+
+FORMAT = "mantlet-deployment/v1"
+PAYLOAD_TYPE = "application/vnd.mantlet.deployment+json"
+ID_PATTERN = r"[a-z0-9][a-z0-9.-]{0,62}"
+FILE_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,126}"
+VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._~^+-]{0,62}"
+BLOCK = 4096
+_LIMIT = 64 << 10
+_LARGEST = 1 << 46
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A weights pack: what verifies it, and where its parts lie, in bytes and 4096-byte blocks."""
+
+    id: str
+    file: str
+    root_hash: bytes
+    salt: bytes
+    data_blocks: int
+    hash_offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Which image runs which model, under which reference values."""
+
+    id: str
+    image_id: str
+    image_version: str
+    manifest_sha256: bytes
+    model: Model
+    runtime: str
+
+
+def model_from_fields(fields: Fields) -> Model:
+    """Take the members of a model object out of `fields`, which may hold others: call `done()` afterwards."""
+    model = Model(
+        id=fields.text("id", pattern=ID_PATTERN),
+        file=fields.text("file", pattern=FILE_PATTERN),
+        root_hash=fields.hex("root_hash", 32),
+        salt=fields.hex("salt", 32),
+        data_blocks=fields.integer("data_blocks", 1, _LARGEST // BLOCK),
+        hash_offset=fields.integer("hash_offset", BLOCK, _LARGEST),
+        size=fields.integer("size", 2 * BLOCK, _LARGEST),
+    )
+    if model.hash_offset % BLOCK or model.data_blocks * BLOCK > model.hash_offset:
+        fields.refuse("hash_offset", f"a multiple of {BLOCK}, not below data_blocks × {BLOCK}")
+    if model.size % BLOCK or model.size <= model.hash_offset:
+        fields.refuse("size", f"a multiple of {BLOCK}, above hash_offset")
+    return model
+
+
+def model_to_value(model: Model) -> Mapping[str, object]:
+    """Return the model as the JSON object that `model_from_fields` reads."""
+    return {
+        "id": model.id,
+        "file": model.file,
+        "root_hash": model.root_hash.hex(),
+        "salt": model.salt.hex(),
+        "data_blocks": model.data_blocks,
+        "hash_offset": model.hash_offset,
+        "size": model.size,
+    }
+
+
+def decode(payload: bytes) -> Deployment:
+    """Decode the canonical bytes of a deployment document, at most 64 KiB. DecodeError on anything else."""
+    what = "deployment document"
+    fields = Fields(strictjson.decode(payload, what=what, limit=_LIMIT), what)
+    fields.constant("format", FORMAT)
+    image = fields.fields("image")
+    model = fields.fields("model")
+    deployment = Deployment(
+        id=fields.text("id", pattern=ID_PATTERN),
+        image_id=image.text("id", pattern=ID_PATTERN),
+        image_version=image.text("version", pattern=VERSION_PATTERN),
+        manifest_sha256=fields.hex("manifest_sha256", 32),
+        model=model_from_fields(model),
+        runtime=fields.text("runtime", pattern=ID_PATTERN),
+    )
+    model.done()
+    image.done()
+    fields.done()
+    if encode(deployment) != payload:
+        raise DecodeError(what, expected="canonical JSON", found="another spelling of the same document")
+    return deployment
+
+
+def encode(deployment: Deployment) -> bytes:
+    """Return the canonical bytes, which are signed and measured."""
+    return strictjson.encode(
+        {
+            "format": FORMAT,
+            "id": deployment.id,
+            "image": {"id": deployment.image_id, "version": deployment.image_version},
+            "manifest_sha256": deployment.manifest_sha256.hex(),
+            "model": model_to_value(deployment.model),
+            "runtime": deployment.runtime,
+        }
+    )

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads what a verification takes for granted: manifest, policy, endorsement roots, deployment keys, policy
+key.
+
+Owns the files and their outer forms (YAML, PEM); what they mean is decoded by the pure rooms. The clock and
+the randomness of a verification are taken here too.
+"""
+
+import secrets
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from typing_extensions import override
+
+from mantlet.client.attest import Question
+from mantlet.edge import files
+from mantlet.verifier import policy
+from mantlet.verifier.policy import AppraisalPolicy, Trust
+from mantlet_measure.errors import DecodeError
+from mantlet_measure.evidence import State
+
+_LIMIT = 1 << 20
+_PUBLIC_KEY_END = b"-----END PUBLIC KEY-----"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where the parts of a verification are."""
+
+    manifest: Path
+    policy: Path
+    ek_roots: Path
+    deployment_key: Path
+
+
+def question(source: Files, *, platform: str | None, expected_state: State) -> Question:
+    """Read the files and ask the clock. DecodeError on content, OSError on files that cannot be read."""
+    trust = Trust(
+        policy=read_policy(source.policy),
+        ek_certificates=read_certificates(source.ek_roots),
+        deployment_keys=read_deployment_keys(source.deployment_key),
+        platform=platform,
+    )
+    return Question(
+        manifest=files.read(source.manifest, limit=_LIMIT, what="manifest"),
+        trust=trust,
+        expected_state=expected_state,
+        entropy=secrets.token_bytes,
+        now=datetime.now(UTC),
+    )
+
+
+def read_policy(path: Path) -> AppraisalPolicy:
+    """Read an appraisal policy. YAML anchors and duplicate keys are refused: what is read is what is
+    written."""
+    return policy.decode(read_yaml(path, what="appraisal policy"))
+
+
+def read_yaml(path: Path, *, what: str) -> object:
+    """Read one YAML document of at most 1 MiB. DecodeError on what is none, has a key twice, or an alias."""
+    text = files.read(path, limit=_LIMIT, what=what)
+    try:
+        value: object = yaml.load(text, Loader=_StrictLoader)  # noqa: S506, it is a SafeLoader
+    except (yaml.YAMLError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise DecodeError(
+            f"{what} {path}", expected="strict YAML", found=problem, hint=f"mend {path}"
+        ) from None
+    return value
+
+
+def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
+    """Read the certificates of a PEM file, at least one."""
+    data = files.read(path, limit=_LIMIT, what="endorsement roots")
+    try:
+        return tuple(x509.load_pem_x509_certificates(data))
+    except (ValueError, x509.InvalidVersion) as error:
+        raise DecodeError(
+            f"endorsement roots {path}",
+            expected="X.509 certificates in PEM",
+            found=str(error),
+            hint="pass the TPM manufacturer's CA certificates, root and intermediates, in one PEM file",
+        ) from None
+
+
+def read_deployment_keys(path: Path) -> tuple[Ed25519PublicKey, ...]:
+    """Read the public keys that may sign deployments: concatenated PEM, Ed25519, at least one."""
+    data = files.read(path, limit=_LIMIT, what="deployment keys")
+    blocks = [block + _PUBLIC_KEY_END for block in data.split(_PUBLIC_KEY_END)[:-1]]
+    keys: list[Ed25519PublicKey] = []
+    for block in blocks:
+        try:
+            key = load_pem_public_key(block)
+        except (ValueError, UnsupportedAlgorithm):
+            key = None
+        if not isinstance(key, Ed25519PublicKey):
+            raise _key_error(path, "deployment keys", "Ed25519 public keys in PEM")
+        keys.append(key)
+    if not keys:
+        raise _key_error(path, "deployment keys", "Ed25519 public keys in PEM")
+    return tuple(keys)
+
+
+def read_policy_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Read the private key that approves boot states: PEM, P-256, not encrypted."""
+    try:
+        key = load_pem_private_key(files.read(path, limit=_LIMIT, what="policy key"), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise _key_error(path, "policy key", "an unencrypted EC private key in PEM") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise _key_error(path, "policy key", "an EC private key")
+    return key
+
+
+def _key_error(path: Path, what: str, expected: str) -> DecodeError:
+    return DecodeError(
+        f"{what} {path}",
+        expected=expected,
+        found="something else",
+        hint="check that this option names the right file",
+    )
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A SafeLoader that refuses duplicate keys and aliases."""
+
+    @override
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"the key {twice!r} twice")
+        return super().construct_mapping(node, deep)
+
+    @override
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From logs to events that may be believed: replay against the quoted registers.
+
+Follows TCG PC Client Platform Firmware Profile 1.06 and the Canonical Event Log. A log proves itself by
+folding to what the TPM signed. That proves the digests and their order, never what the log *says* of them:
+see `Event.claimed_type`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mantlet.verifier.quote import AuthenticQuote
+from mantlet.verifier.steps import Checks
+from mantlet_measure.cel import AgentRecord, decode_system_log
+from mantlet_measure.eventlog import decode_firmware_log, startup_locality
+from mantlet_measure.evidence import Evidence
+from mantlet_measure.pcr import Bank, Event, Register, replay_events
+
+_QUOTED = tuple(int(register) for register in Register)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticEvents:
+    """The events that made the quoted registers, in the order of extension, and the agent's records among
+    them."""
+
+    quote: AuthenticQuote
+    events: tuple[Event, ...]
+    agent_records: tuple[AgentRecord, ...]
+
+    def of(self, register: int) -> tuple[Event, ...]:
+        """Return the events of one register."""
+        return tuple(event for event in self.events if event.register == register)
+
+
+def replay(evidence: Evidence, quote: AuthenticQuote) -> AuthenticEvents:
+    """Replay the firmware's, systemd's and the agent's log. RefusedError per register and bank that
+    differs."""
+    firmware = decode_firmware_log(evidence.firmware_log)
+    system = decode_system_log(evidence.system_log)
+    agent = tuple(record.extended() for record in evidence.agent_log)
+    # The firmware has ended before systemd starts, and the agent is the only one that extends register 15.
+    events = (*firmware, *system, *agent)
+    checks = Checks()
+    for event in events:
+        if event.register not in _QUOTED:
+            checks.fault(
+                "log", expected="events of registers 0 to 15", observed=f"one of register {event.register}"
+            )
+    locality = startup_locality(evidence.firmware_log)
+    for bank in Bank:
+        replayed = replay_events(bank, events, locality=locality)
+        for register in _QUOTED:
+            checks.equal(
+                f"register {register} {bank}, replayed from {_count(events, register)} events",
+                expected=quote.registers[bank][register],
+                observed=replayed[register],
+            )
+    _check_agent_words(evidence.agent_log, checks)
+    checks.done(hint="a log was cut, altered or padded on its way: do not trust this machine")
+    return AuthenticEvents(quote=quote, events=events, agent_records=evidence.agent_log)
+
+
+def _check_agent_words(records: Sequence[AgentRecord], checks: Checks) -> None:
+    """Replay proves a digest; it proves a word only if the word hashes to the digest."""
+    for record in records:
+        for bank in Bank:
+            checks.equal(
+                f"agent record {record.recnum}, {bank} of its word",
+                expected=bank.digest(record.word.encode("ascii")),
+                observed=record.digests[bank],
+            )
+
+
+def _count(events: Sequence[Event], register: int) -> int:
+    return sum(1 for event in events if event.register == register)

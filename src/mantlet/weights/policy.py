@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy digests that a sealed key hangs on, computed without a TPM.
+
+Follows TPM 2.0 Library, Part 3: PolicyPCR (23.7) and PolicyAuthorize (23.16), both over SHA-256, and the
+section
+*Sealed key* of docs/formats.md. It decides neither which values are right nor who may approve them.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from mantlet_measure.pcr import Bank
+from mantlet_measure.tpm_structs import name
+
+_POLICY_PCR = (0x0000017F).to_bytes(4, "big")
+_POLICY_AUTHORIZE = (0x0000016A).to_bytes(4, "big")
+_START = bytes(32)
+
+
+def pcr_selection(banks: Iterable[Bank], registers: Iterable[int]) -> bytes:
+    """Marshal a TPML_PCR_SELECTION of the same registers in each bank, in the order of `banks`.
+
+    Source: TPM 2.0 Part 2, 10.6.1: register n is bit n mod 8 of octet n div 8. sizeofSelect is 3, as the
+    platform profile's PCR_SELECT_MIN says; another size is another digest.
+    """
+    mask = sum(1 << register for register in set(registers))
+    selected = mask.to_bytes(3, "little")
+    entries = [bank.tpm_alg.to_bytes(2, "big") + b"\x03" + selected for bank in banks]
+    return len(entries).to_bytes(4, "big") + b"".join(entries)
+
+
+def pcr_policy(values: Mapping[Bank, Mapping[int, bytes]], registers: Iterable[int]) -> bytes:
+    """Compute the SHA-256 digest of PolicyPCR over `registers` of both banks.
+
+    values: per bank, the value of each register. Raises KeyError for a register that has none.
+    Source: Part 3, 23.7: H(old ‖ TPM_CC_PolicyPCR ‖ pcrs ‖ H(values in the order of the selection)).
+    """
+    chosen = sorted(set(registers))
+    concatenated = b"".join(values[bank][register] for bank in Bank for register in chosen)
+    digest = hashlib.sha256(concatenated).digest()
+    return hashlib.sha256(_START + _POLICY_PCR + pcr_selection(Bank, chosen) + digest).digest()
+
+
+def authorize_policy(policy_key_public: bytes, policy_ref: bytes) -> bytes:
+    """Compute the SHA-256 digest of PolicyAuthorize for a key (TPMT_PUBLIC) and a reference.
+
+    Source: Part 3, 23.16, and PolicyUpdate in 23.2.3: H(H(0 ‖ TPM_CC_PolicyAuthorize ‖ Name(key)) ‖
+    policyRef).
+    """
+    first = hashlib.sha256(_START + _POLICY_AUTHORIZE + name(policy_key_public)).digest()
+    return hashlib.sha256(first + policy_ref).digest()
+
+
+def approval_digest(policy: bytes, policy_ref: bytes) -> bytes:
+    """Compute what the policy key signs to approve `policy`: SHA-256(policy ‖ policy_ref). Source: Part 3,
+    23.16."""
+    return hashlib.sha256(policy + policy_ref).digest()

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The line of stages on a software TPM, from inspect to cap, with disks and kernel logs in a folder.
+
+There is no block device where these tests run, so slots are read from plain files; the boots in virtual
+machines read real ones, and do what comes after the cap.
+"""
+
+import dataclasses
+import hashlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from mantlet.weights.seal import SealedModel, seal
+from mantlet_agent import block, boot, inbox, serve, stages
+from mantlet_agent.block import Partition
+from mantlet_agent.places import Places
+from mantlet_agent.record import Recorder
+from mantlet_agent.stages import Code, Stage, StageError, State
+from mantlet_agent.tpm import Tpm
+from mantlet_measure import deployment as documents
+from mantlet_measure import dsse, sealed, strictjson, volume
+from mantlet_measure.cel import decode_agent_log
+from mantlet_measure.deployment import Deployment, Model
+from mantlet_measure.pcr import ENFORCED, Bank, replay
+from mantlet_measure.words import agent_events
+
+MODEL = Model(
+    id="tiny",
+    file="model.gguf",
+    root_hash=bytes(range(32)),
+    salt=bytes(32),
+    data_blocks=2,
+    hash_offset=8192,
+    size=12288,
+)
+DOCUMENT = Deployment(
+    id="demo",
+    image_id="mantlet",
+    image_version="1",
+    manifest_sha256=b"m" * 32,
+    model=MODEL,
+    runtime="llama-server",
+)
+RUNTIME = strictjson.encode(
+    {"name": "llama-server", "socket": "/run/x/llama.sock", "health": "/health", "start_seconds": 1}
+)
+PHASE = {bank: bank.digest(b"enter-initrd").hex() for bank in Bank}
+
+
+class Machine:
+    """A folder that looks like a machine, and the keys of whoever deploys to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.places = Places(root=root)
+        self.signer = Ed25519PrivateKey.generate()
+        self.policy_key = ec.generate_private_key(ec.SECP256R1())
+        self.data_key = secrets.token_bytes(32)
+        public = self.signer.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        record = {
+            "pcr": 11,
+            "digests": [{"hashAlg": bank.value, "digest": PHASE[bank]} for bank in Bank],
+            "content_type": "systemd",
+            "content": {"string": "enter-initrd", "bootId": "0" * 32, "timestamp": 1, "eventType": "phase"},
+        }
+        for path, content in (
+            (self.places.trust, public),
+            (self.places.runtime, RUNTIME),
+            (self.places.os_release, b'IMAGE_ID=mantlet\nIMAGE_VERSION="1"\n'),
+            (self.places.firmware_log, b"firmware"),
+            (self.places.system_log, b"\x1e" + strictjson.encode(record) + b"\n"),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        for folder in (self.places.public, self.places.private, self.places.inbox.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.places.devices.mkdir()
+        (self.places.devices / "ttyS0").write_bytes(b"")
+        self.disk("vdb1", volume.PARTITION, bytes(1 << 20))
+        self.disk("vdc1", "mantlet-weights", bytes(MODEL.size))
+        self.deploy(DOCUMENT)
+
+    def disk(self, name: str, partition: str, content: bytes) -> None:
+        node, entry = self.places.devices / name, self.places.block / name
+        node.write_bytes(content)
+        entry.mkdir(parents=True, exist_ok=True)
+        (entry / "uevent").write_text(
+            f"MAJOR=254\nMINOR=17\nDEVNAME={name}\nDEVTYPE=partition\nPARTNAME={partition}\n"
+        )
+        (entry / "size").write_text(f"{len(content) // 512}\n")
+
+    def slot(self, offset: int, payload: bytes) -> None:
+        with (self.places.devices / "vdb1").open("r+b") as disk:
+            disk.seek(offset)
+            disk.write(volume.encode_slot(payload))
+
+    def deploy(self, document: Deployment, *, signer: Ed25519PrivateKey | None = None) -> None:
+        payload = documents.encode(document)
+        envelope = dsse.sign(documents.PAYLOAD_TYPE, payload, [signer or self.signer])
+        self.slot(volume.DOCUMENT_OFFSET, dsse.encode(envelope))
+
+    def seal(self, tpm: Tpm, model: Model = MODEL) -> bytes:
+        """Seal for the state that this machine will be in, as the engineer does who is not on it."""
+        expected = {bank: dict(values) for bank, values in tpm.read(ENFORCED).items()}
+        for bank in Bank:
+            expected[bank][15] = replay(bank, [event.digests[bank] for event in self.words()])
+        key = seal(
+            self.data_key,
+            srk_public=tpm.storage_root()[1].marshal(),
+            model=SealedModel(id=model.id, root_hash=model.root_hash),
+            expected=expected,
+            policy_key=self.policy_key,
+            entropy=secrets.token_bytes,
+        )
+        return sealed.encode(key)
+
+    def words(self, *, capped: bool = False) -> tuple:
+        return agent_events(
+            deployment_sha256=hashlib.sha256(documents.encode(DOCUMENT)).digest(),
+            runtime_sha256=hashlib.sha256(RUNTIME).digest(),
+            root_hash=MODEL.root_hash,
+            capped=capped,
+        )
+
+    def lines(self) -> list[str]:
+        return (self.places.devices / "ttyS0").read_bytes().decode("ascii").split("\r\n")[:-1]
+
+
+@contextmanager
+def _plain_file(partition: Partition, flags: int) -> Iterator[int]:
+    descriptor = os.open(partition.node, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, tpm: Tpm, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr(block, "_opened", _plain_file)
+    monkeypatch.setattr("mantlet_agent.configuration._DISK_SECONDS", 0.0)
+    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: 0)
+    for register in (0, 7):
+        tpm.extend(register, b"firmware")
+    return Machine(tmp_path)
+
+
+class Line(boot.Boot):
+    """The agent's line up to the cap, on a TPM that is open already; launch is a note of the key."""
+
+    def __init__(self, machine: Machine, tpm: Tpm, recorder: Recorder) -> None:
+        super().__init__(machine.places, recorder, serve_uid=os.getuid())
+        self._tpm = tpm
+        self.launched = b""
+
+    def _open_tpm(self) -> Tpm:
+        return self._tpm
+
+    def _launch(self, configuration: object, weights: object, key: bytearray) -> None:
+        self.launched = bytes(key)
+
+
+def run(machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    monkeypatch.setattr(Tpm, "__exit__", lambda *_: None)
+    with Recorder(machine.places) as recorder:
+        line = Line(machine, tpm, recorder)
+        line.run()
+    return line.launched
+
+
+def refused(machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch) -> str:
+    with pytest.raises(StageError):
+        run(machine, tpm, monkeypatch)
+    return machine.lines()[-1]
+
+
+def test_a_provisioned_machine_goes_through_all_stages(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.slot(volume.SEALED_KEY_OFFSET, machine.seal(tpm))
+    assert run(machine, tpm, monkeypatch) == machine.data_key
+    assert machine.lines() == [f"mantlet {stage.value} ok" for stage in Stage]
+    assert serve.read_record(machine.places).state is State.SERVING
+
+
+def test_register_15_holds_the_four_words_and_the_log_says_which(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.slot(volume.SEALED_KEY_OFFSET, machine.seal(tpm))
+    run(machine, tpm, monkeypatch)
+    log = decode_agent_log(strictjson.decode(machine.places.agent_log.read_bytes(), what="log"))
+    assert [record.word for record in log] == [event.description for event in machine.words(capped=True)]
+    for bank in Bank:
+        replayed = replay(bank, [event.digests[bank] for event in machine.words(capped=True)])
+        assert tpm.read((15,))[bank][15] == replayed
+
+
+def test_a_machine_without_a_key_waits_takes_the_first_good_one_and_keeps_it(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = machine.seal(tpm)
+    foreign = machine.seal(tpm, dataclasses.replace(MODEL, root_hash=b"x" * 32))
+    seen: list[tuple[Stage, Code]] = []
+
+    def provision() -> None:
+        for blob, wanted in ((foreign, Code.AWAITING_KEY), (good, Code.SEALED_KEY_FOREIGN)):
+            deadline = time.monotonic() + 20
+            while (Stage.UNSEAL, wanted) not in serve.read_record(machine.places).verdicts:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            seen.append((Stage.UNSEAL, wanted))
+            assert serve.read_record(machine.places).state is State.AWAITING_KEY
+            inbox.put(machine.places.inbox, blob)
+
+    provisioning = threading.Thread(target=provision, daemon=True)
+    provisioning.start()
+    launched = run(machine, tpm, monkeypatch)
+    provisioning.join()
+    assert launched == machine.data_key
+    assert len(seen) == 2
+    disk = (machine.places.devices / "vdb1").read_bytes()
+    assert volume.decode_slot(disk[volume.SEALED_KEY_OFFSET :]) == good
+    assert machine.lines()[3:5] == ["mantlet unseal awaiting-key", "mantlet unseal ok"]
+
+
+def test_a_blob_of_another_user_is_not_looked_at(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.put(machine.places.inbox, machine.seal(tpm))
+    monkeypatch.setattr("mantlet_agent.inbox.time.sleep", lambda _: (_ for _ in ()).throw(InterruptedError))
+    with pytest.raises(InterruptedError):
+        next(inbox.arrivals(machine.places.inbox, owner=os.getuid() + 1))
+
+
+def test_a_foreign_blob_on_the_volume_ends_the_boot(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.slot(volume.SEALED_KEY_OFFSET, machine.seal(tpm, dataclasses.replace(MODEL, id="other")))
+    assert refused(machine, tpm, monkeypatch) == "mantlet unseal sealed-key-foreign"
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"format":"mantlet-sealed-key/v1"}', b"\xff"])
+def test_a_blob_that_is_no_sealed_key_ends_the_boot(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    machine.slot(volume.SEALED_KEY_OFFSET, content)
+    assert refused(machine, tpm, monkeypatch) == "mantlet unseal sealed-key-malformed"
+
+
+def test_a_document_of_another_signer_is_refused_before_it_is_measured(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.deploy(DOCUMENT, signer=Ed25519PrivateKey.generate())
+    assert refused(machine, tpm, monkeypatch) == "mantlet configure document-unsigned"
+    assert not any(tpm.read((15,))[Bank.SHA256][15])
+
+
+def test_a_document_for_another_image_version_is_refused(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.deploy(dataclasses.replace(DOCUMENT, image_version="2"))
+    assert refused(machine, tpm, monkeypatch) == "mantlet configure document-foreign"
+
+
+def test_a_document_for_another_runtime_is_measured_and_refused(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.deploy(dataclasses.replace(DOCUMENT, runtime="other"))
+    assert refused(machine, tpm, monkeypatch) == "mantlet configure runtime-unknown"
+    assert any(tpm.read((15,))[Bank.SHA256][15])
+
+
+def test_a_signed_document_that_was_not_the_one_sealed_for_keeps_the_key_closed(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.slot(volume.SEALED_KEY_OFFSET, machine.seal(tpm))
+    machine.deploy(dataclasses.replace(DOCUMENT, id="other"))
+    assert refused(machine, tpm, monkeypatch) == "mantlet unseal sealed-key-unapproved"
+
+
+def test_an_empty_volume_is_refused(machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.disk("vdb1", volume.PARTITION, bytes(1 << 20))
+    assert refused(machine, tpm, monkeypatch) == "mantlet configure document-absent"
+
+
+def test_a_torn_document_is_refused(machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = machine.places.devices / "vdb1"
+    content = bytearray(node.read_bytes())
+    content[volume.HEADER_SIZE + 10] ^= 1
+    node.write_bytes(content)
+    assert refused(machine, tpm, monkeypatch) == "mantlet configure document-malformed"
+
+
+def test_a_volume_smaller_than_its_slots_is_refused(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.disk("vdb1", volume.PARTITION, bytes(4096))
+    assert refused(machine, tpm, monkeypatch) == "mantlet configure volume-unreadable"
+
+
+def test_a_second_volume_of_the_same_name_is_refused(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.disk("vdd1", volume.PARTITION, bytes(1 << 20))
+    assert refused(machine, tpm, monkeypatch) == "mantlet configure volume-ambiguous"
+
+
+def test_a_second_weights_disk_is_refused(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.disk("vdd1", "mantlet-weights", bytes(MODEL.size))
+    assert refused(machine, tpm, monkeypatch) == "mantlet weights weights-ambiguous"
+
+
+def test_a_truncated_weights_disk_is_refused(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.disk("vdc1", "mantlet-weights", bytes(MODEL.size - 512))
+    assert refused(machine, tpm, monkeypatch) == "mantlet weights weights-truncated"
+
+
+def test_a_machine_without_a_system_log_is_refused(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.places.system_log.unlink()
+    assert refused(machine, tpm, monkeypatch) == "mantlet inspect system-log-absent"
+
+
+def test_a_system_log_without_the_first_phase_is_refused(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = machine.places.system_log
+    log.write_bytes(log.read_bytes().replace(PHASE[Bank.SHA384].encode(), b"00" * 48))
+    assert refused(machine, tpm, monkeypatch) == "mantlet inspect phase-absent"
+
+
+def test_a_machine_without_a_firmware_log_is_refused(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.places.firmware_log.write_bytes(b"")
+    assert refused(machine, tpm, monkeypatch) == "mantlet inspect firmware-log-absent"
+
+
+def test_what_nobody_foresaw_leaves_one_line_and_no_more(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.places.os_release.write_text("ID=debian\n")
+    with pytest.raises(KeyError):
+        run(machine, tpm, monkeypatch)
+    assert machine.lines()[-1] == "mantlet configure unexpected"
+    record = stages.decode(machine.places.stages.read_bytes())
+    assert record.verdicts[-1] == (Stage.CONFIGURE, Code.UNEXPECTED)

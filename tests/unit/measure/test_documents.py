@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the deployment document, the sealed key, evidence and the agent's words."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from mantlet_measure import deployment, evidence, sealed, words
+from mantlet_measure.errors import DecodeError
+from mantlet_measure.pcr import BANKS
+from tests.unit.measure.samples import DEPLOYMENT, MODEL, SEALED
+from tests.unit.measure.samples import evidence as sample_evidence
+
+
+def test_deployment_document_survives_a_round_trip() -> None:
+    assert deployment.decode(deployment.encode(DEPLOYMENT)) == DEPLOYMENT
+
+
+def test_deployment_document_in_another_spelling_is_refused() -> None:
+    spaced = json.dumps(json.loads(deployment.encode(DEPLOYMENT)), indent=1).encode()
+    with pytest.raises(DecodeError, match="canonical JSON"):
+        deployment.decode(spaced)
+
+
+def test_deployment_document_with_an_unknown_field_is_refused() -> None:
+    value = json.loads(deployment.encode(DEPLOYMENT)) | {"shell": "yes"}
+    with pytest.raises(DecodeError, match="no other member, found 'shell'"):
+        deployment.decode(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def test_deployment_document_with_a_duplicate_field_is_refused() -> None:
+    doubled = deployment.encode(DEPLOYMENT).replace(b'{"format"', b'{"id":"x","id":"x","format"')
+    with pytest.raises(DecodeError, match="each member once"):
+        deployment.decode(doubled)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"file": "../model.gguf"},
+        {"file": ".hidden"},
+        {"file": "a/b"},
+        {"id": "Upper"},
+        {"id": ""},
+        {"hash_offset": 16385},
+        {"hash_offset": 12288},
+        {"size": 16384},
+        {"size": 20481},
+        {"data_blocks": 0},
+        {"data_blocks": 5},
+        {"size": 1 << 50},
+    ],
+)
+def test_model_that_breaks_its_own_geometry_or_names_is_refused(change: dict[str, Any]) -> None:
+    model = dataclasses.replace(MODEL, **change)
+    with pytest.raises(DecodeError, match="deployment document"):
+        deployment.decode(deployment.encode(dataclasses.replace(DEPLOYMENT, model=model)))
+
+
+def test_sealed_key_survives_a_round_trip() -> None:
+    assert sealed.decode(sealed.encode(SEALED)) == SEALED
+
+
+def test_sealed_key_with_the_policy_reference_of_another_model_is_refused() -> None:
+    foreign = dataclasses.replace(SEALED, policy_ref="mantlet/weights/other")
+    with pytest.raises(DecodeError, match="policy_ref"):
+        sealed.decode(sealed.encode(foreign))
+
+
+def test_sealed_key_that_nobody_approved_is_refused() -> None:
+    with pytest.raises(DecodeError, match="at least one"):
+        sealed.decode(sealed.encode(dataclasses.replace(SEALED, approvals=())))
+
+
+def test_evidence_survives_a_round_trip() -> None:
+    assert evidence.decode(evidence.encode(sample_evidence())) == sample_evidence()
+
+
+@pytest.mark.parametrize("bank", BANKS)
+def test_evidence_that_leaves_out_a_register_is_refused(bank: str) -> None:
+    value = json.loads(evidence.encode(sample_evidence()))
+    del value["pcrs"][bank]["15"]
+    with pytest.raises(DecodeError, match=f"pcrs: {bank}: expected member '15', found none"):
+        evidence.decode(json.dumps(value).encode())
+
+
+def test_evidence_with_a_register_too_many_is_refused() -> None:
+    value = json.loads(evidence.encode(sample_evidence()))
+    value["pcrs"]["sha256"]["16"] = "00" * 32
+    with pytest.raises(DecodeError, match="no other member, found '16'"):
+        evidence.decode(json.dumps(value).encode())
+
+
+def test_evidence_in_an_unknown_state_is_refused() -> None:
+    value = json.loads(evidence.encode(sample_evidence())) | {"state": "debug"}
+    with pytest.raises(DecodeError, match="state"):
+        evidence.decode(json.dumps(value).encode())
+
+
+def test_qualifying_data_is_the_hash_of_length_prefixed_parts() -> None:
+    parts = (b"mantlet/evidence/v1", b"n" * 32, b"s" * 32, b"m" * 32)
+    expected = hashlib.sha256()
+    for part in parts:
+        expected.update(len(part).to_bytes(4, "big"))
+        expected.update(part)
+    made = evidence.qualifying_data(
+        evidence.EVIDENCE_LABEL, nonce=parts[1], spki_sha256=parts[2], manifest_sha256=parts[3]
+    )
+    assert made == expected.digest()
+
+
+def test_labels_separate_the_quote_from_the_certification_of_the_srk() -> None:
+    same = {"nonce": bytes(32), "spki_sha256": bytes(32), "manifest_sha256": bytes(32)}
+    assert evidence.qualifying_data(evidence.SRK_LABEL, **same) != evidence.qualifying_data(
+        evidence.EVIDENCE_LABEL, **same
+    )
+
+
+@pytest.mark.parametrize("capped", [True, False])
+def test_words_are_those_of_the_formats_document(capped: bool) -> None:
+    made = words.agent_words(
+        deployment_sha256=b"\xab" * 32, runtime_sha256=b"\xcd" * 32, root_hash=b"\xef" * 32, capped=capped
+    )
+    expected = [
+        ("deployment", "mantlet:deployment:" + "ab" * 32),
+        ("runtime", "mantlet:runtime:" + "cd" * 32),
+        ("weights", "mantlet:weights:" + "ef" * 32),
+        ("cap", "mantlet:cap"),
+    ]
+    assert list(made) == expected[: 4 if capped else 3]
+
+
+def test_events_of_the_words_are_the_hashes_of_their_ascii() -> None:
+    events = words.agent_events(
+        deployment_sha256=bytes(32), runtime_sha256=bytes(32), root_hash=bytes(32), capped=True
+    )
+    assert {event.register for event in events} == {15}
+    for event in events:
+        for bank in BANKS:
+            assert event.digests[bank] == hashlib.new(bank.value, event.description.encode()).digest()

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packs made on disk, read back with tools that had no part in making them; and what bad input gets."""
+
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mantlet.edge import erofs, models
+from mantlet.edge import pack as edge
+from mantlet.edge.tools import ToolsTree
+from mantlet.weights import pack
+from mantlet_measure.disk_key import disk_key
+from mantlet_measure.errors import DecodeError, MantletError, UnavailableError
+from tests.tiny_gguf import tiny_gguf
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny_gguf())
+    return path
+
+
+def make(source: Path, directory: Path, tools: ToolsTree, *, file: str | None = None) -> edge.Pack:
+    return edge.write(source, directory, model_id="tiny", file=file, key_file=None, tools=tools)
+
+
+def plaintext_of(made: edge.Pack) -> bytes:
+    model = made.descriptor.model
+    with made.image.open("rb") as image:
+        image.seek(pack.PARTITION_OFFSET)
+        ciphertext = image.read(model.size)
+    assert hashlib.sha256(ciphertext).digest() == made.descriptor.ciphertext_sha256
+    return pack.decrypt(disk_key(made.key_file.read_bytes(), model.root_hash), ciphertext, first=0)
+
+
+def call(*words: str | Path, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    argv = [*under, sys.executable, "-m", "mantlet", "weights", "pack", *map(str, words)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_decrypted_partition_is_verified_by_veritysetup_and_read_by_fsck(
+    model: Path, tmp_path: Path, tools: ToolsTree
+) -> None:
+    made = make(model, tmp_path / "out", tools)
+    plain = tmp_path / "plain"
+    plain.write_bytes(plaintext_of(made))
+    facts = made.descriptor.model
+    verify = [
+        "veritysetup", "verify", "--no-superblock", f"--data-blocks={facts.data_blocks}",
+        f"--hash-offset={facts.hash_offset}", f"--salt={facts.salt.hex()}",
+        str(plain), str(plain), facts.root_hash.hex(),
+    ]  # fmt: skip
+    subprocess.run(tools.command(verify, ro=[plain.parent]), check=True, timeout=60)
+    extract = ["fsck.erofs", f"--extract={tmp_path / 'files'}", str(plain)]
+    subprocess.run(tools.command(extract, rw=[tmp_path]), check=True, timeout=60)
+    assert [path.name for path in (tmp_path / "files").iterdir()] == ["tiny.gguf"]
+    assert (tmp_path / "files" / "tiny.gguf").read_bytes() == model.read_bytes()
+
+
+def test_the_partition_stands_where_the_format_says(model: Path, tmp_path: Path, tools: ToolsTree) -> None:
+    made = make(model, tmp_path / "out", tools)
+    dump = subprocess.run(
+        tools.command(["sfdisk", "--json", str(made.image)], ro=[made.image.parent]),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    (partition,) = json.loads(dump.stdout)["partitiontable"]["partitions"]
+    assert partition["name"] == "mantlet-weights"
+    assert partition["start"] * 512 == 1 << 20
+    assert partition["size"] * 512 == made.descriptor.model.size
+
+
+def test_two_packs_of_one_model_have_one_root_hash_and_differ_by_their_key(
+    model: Path, tmp_path: Path, tools: ToolsTree
+) -> None:
+    one = make(model, tmp_path / "one", tools)
+    # Nothing of the file but its name and bytes may enter the root hash.
+    model.chmod(0o600)
+    os.utime(model, (1, 1))
+    other = make(model, tmp_path / "other", tools)
+    assert one.descriptor.model == other.descriptor.model
+    assert one.key_file.read_bytes() != other.key_file.read_bytes()
+    assert one.descriptor.ciphertext_sha256 != other.descriptor.ciphertext_sha256
+    assert plaintext_of(one) == plaintext_of(other)
+
+
+def test_packing_again_with_the_same_key_gives_the_same_bytes(
+    model: Path, tmp_path: Path, tools: ToolsTree
+) -> None:
+    first = hashlib.sha256(make(model, tmp_path / "out", tools).image.read_bytes()).digest()
+    again = hashlib.sha256(make(model, tmp_path / "out", tools).image.read_bytes()).digest()
+    assert first == again
+
+
+def test_the_data_key_is_readable_by_its_owner_only(model: Path, tmp_path: Path, tools: ToolsTree) -> None:
+    made = make(model, tmp_path / "out", tools)
+    assert stat.S_IMODE(made.key_file.stat().st_mode) == 0o600
+    assert made.key_file.read_bytes() not in made.image.read_bytes()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["tiny.json", "tiny.key", "tiny.raw"]
+
+
+def test_a_model_of_several_chunks_and_files_is_packed_as_a_directory(
+    tmp_path: Path, tools: ToolsTree
+) -> None:
+    directory = tmp_path / "sharded"
+    directory.mkdir()
+    for number in (1, 2):
+        data = tiny_gguf() + hashlib.shake_256(bytes([number])).digest(9 << 20)
+        (directory / f"model-0000{number}-of-00002.gguf").write_bytes(data)
+    made = make(directory, tmp_path / "out", tools)
+    assert made.descriptor.model.file == "model-00001-of-00002.gguf"
+    plain = tmp_path / "plain"
+    plain.write_bytes(plaintext_of(made))
+    extract = ["fsck.erofs", f"--extract={tmp_path / 'files'}", str(plain)]
+    subprocess.run(tools.command(extract, rw=[tmp_path]), check=True, timeout=60)
+    for path in directory.iterdir():
+        assert (tmp_path / "files" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"PK\x03\x04 something else")
+    with pytest.raises(DecodeError, match=r"expected a GGUF.*found b'PK"):
+        models.inspect(path, file=None)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.touch()
+    with pytest.raises(DecodeError, match="found an empty file"):
+        models.inspect(path, file=None)
+
+
+def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match="found no file at all"):
+        models.inspect(tmp_path, file=None)
+
+
+def test_a_directory_inside_a_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    with pytest.raises(DecodeError, match="found a directory or a device"):
+        models.inspect(tmp_path, file=None)
+
+
+def test_a_name_that_the_deployment_document_cannot_carry_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "my model.gguf"
+    path.write_bytes(b"GGUF")
+    with pytest.raises(DecodeError, match="expected a file name like"):
+        models.inspect(path, file=None)
+
+
+def test_a_model_that_is_not_there_could_not_be_asked(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="No such file"):
+        models.inspect(tmp_path / "model.gguf", file=None)
+
+
+def test_a_key_file_of_another_kind_is_refused_and_kept(
+    model: Path, tmp_path: Path, tools: ToolsTree
+) -> None:
+    key = tmp_path / "not.key"
+    key.write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(DecodeError, match="expected 32 bytes, found 27"):
+        edge.write(model, tmp_path / "out", model_id="tiny", file=None, key_file=key, tools=tools)
+    assert key.read_bytes() == b"-----BEGIN PRIVATE KEY-----"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_gives_exit_code_3_and_leaves_nothing(
+    model: Path, tmp_path: Path, tools: ToolsTree
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    namespace = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--map-root-user", "--mount")
+    script = 'mount -t tmpfs -o size=2m tmpfs "$0" && "$@"; code=$?; ls -A "$0"; exit $code'
+    mounted = (*namespace, "sh", "-c", script, str(disk))
+    done = call(model, "--id", "tiny", "--output", disk, under=mounted)
+    assert done.returncode == 3
+    assert "bytes of room" in done.stderr
+    assert "hint: make room" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_killed_run_leaves_nothing_under_its_final_name_and_the_next_succeeds(
+    tmp_path: Path, tools: ToolsTree
+) -> None:
+    source = tmp_path / "large.gguf"
+    source.write_bytes(tiny_gguf())
+    os.truncate(source, 64 << 20)
+    out = tmp_path / "out"
+    argv = [
+        sys.executable,
+        "-m",
+        "mantlet",
+        "weights",
+        "pack",
+        str(source),
+        "--id",
+        "large",
+        "--output",
+        str(out),
+    ]
+    running = subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True)
+    partial = out / ".large.partial" / "plain"
+    deadline = time.monotonic() + 30
+    while not partial.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(running.pid, signal.SIGKILL)
+    assert running.wait(timeout=30) == -signal.SIGKILL
+    assert [path.name for path in out.iterdir()] == [".large.partial"]
+    again = call(source, "--id", "large", "--output", out)
+    assert again.returncode == 0, again.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["large.json", "large.key", "large.raw"]
+
+
+def test_a_tool_that_fails_before_it_reads_the_model_fails_the_pack(
+    model: Path, tmp_path: Path, tools: ToolsTree
+) -> None:
+    source = erofs.Source(name=model.name, path=model, size=model.stat().st_size)
+    with pytest.raises(MantletError, match=r"mkfs\.erofs"):
+        erofs.write([source], tmp_path / "image", uuid="no-uuid", tools=tools, advance=lambda _count: None)
+    assert list(tmp_path.glob("*.tar")) == []
+
+
+def test_a_model_that_shrinks_while_it_is_read_could_not_be_packed(
+    model: Path, tmp_path: Path, tools: ToolsTree
+) -> None:
+    source = erofs.Source(name=model.name, path=model, size=model.stat().st_size + 1)
+    with pytest.raises(MantletError):
+        erofs.write(
+            [source],
+            tmp_path / "image",
+            uuid=pack.filesystem_uuid("tiny"),
+            tools=tools,
+            advance=lambda _count: None,
+        )
+
+
+def test_a_model_id_outside_its_alphabet_is_a_usage_error_of_one_line(model: Path) -> None:
+    done = call(model, "--id", "My Model")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "expected a name like" in done.stderr
