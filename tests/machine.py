@@ -6,7 +6,6 @@ keeps registers, writes logs, holds EK, AK and SRK, quotes, certifies and activa
 nothing. Tests turn its knobs, or alter the evidence it gives.
 """
 
-import dataclasses
 import hashlib
 import hmac
 import secrets
@@ -37,7 +36,7 @@ from mantlet_measure.evidence import (
     StorageKey,
     qualifying_data,
 )
-from mantlet_measure.pcr import BANKS, Bank, Event, replay_events
+from mantlet_measure.pcr import BANKS, Bank, Event, measured, replay_events
 from mantlet_measure.tpm_structs import (
     Algorithm,
     Attribute,
@@ -167,7 +166,8 @@ class Machine:
     @property
     def registers(self) -> dict[Bank, dict[int, bytes]]:
         """The registers after all that was measured."""
-        events = (*self.firmware, *self.system, *(record.extended() for record in self.agent_log))
+        ima = measured(10, b"a module", claimed_type="ima", description="")
+        events = (*self.firmware, *self.system, ima, *(record.extended() for record in self.agent_log))
         return {bank: dict(replay_events(bank, events)) for bank in BANKS}
 
     @property
@@ -218,10 +218,6 @@ class Machine:
             raise MantletError("TPM_RC_INTEGRITY: the credential is for another name", hint="-")
         key = kdfa("sha256", seed, "STORAGE", (name(self.ak_public), b""), 128)
         return Cipher(algorithms.AES(key), CFB(bytes(16))).decryptor().update(ciphertext)[2:]
-
-    def resigned(self, evidence: Evidence, attest: bytes) -> Evidence:
-        """The evidence with another quote under a good signature of this machine's AK."""
-        return dataclasses.replace(evidence, quote=Quote(attest=attest, signature=self._sign(attest)))
 
     def _quote(self, extra: bytes) -> bytes:
         selections = b"".join(

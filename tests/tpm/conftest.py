@@ -61,7 +61,7 @@ def manufacture(folder: Path) -> Manufactured:
 
 
 def _listening(socket: Path) -> bool:
-    """Whether the kernel lists the socket as listening: a trial connection would count as the first client."""
+    """Whether the kernel lists the socket as listening; a trial connection would be the first client."""
     listed = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
     # Flags of __SO_ACCEPTCON, include/uapi/linux/net.h
     return any(fields[3] == "00010000" and fields[-1] == str(socket) for fields in listed)

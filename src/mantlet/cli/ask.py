@@ -19,7 +19,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = verbs.add_parser(
         "ask",
         help="verify a machine, then send it one prompt",
-        description=__doc__.split(":", 1)[1].strip(),
+        description="Verify a machine, then send one prompt on that connection and stream the answer.",
     )
     parser.add_argument("machine", type=address, metavar="https://HOST:PORT", help="the machine")
     parser.add_argument("prompt", metavar="PROMPT", help="what to ask; it leaves only after the verdict")

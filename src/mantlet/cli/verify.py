@@ -18,7 +18,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = verbs.add_parser(
         "verify",
         help="verify a running machine; sends no prompt",
-        description=__doc__.split(":", 1)[1].strip(),
+        description="Ask a machine for evidence and print the verdict, step by step. Sends no prompt.",
     )
     parser.add_argument("machine", type=address, metavar="https://HOST:PORT", help="the machine")
     add_options(parser)

@@ -69,7 +69,7 @@ def read_yaml(path: Path, *, what: str) -> object:
     text = files.read(path, limit=_LIMIT, what=what)
     try:
         value: object = yaml.load(text, Loader=_StrictLoader)  # noqa: S506, it is a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise DecodeError(
             f"{what} {path}", expected="strict YAML", found=problem, hint=f"mend {path}"

@@ -16,13 +16,14 @@ from mantlet_measure.eventlog import decode_firmware_log, startup_locality
 from mantlet_measure.evidence import Evidence
 from mantlet_measure.pcr import Bank, Event, Register, replay_events
 
-_QUOTED = tuple(int(register) for register in Register)
+# The kernel extends register 10 by itself (IMA: the boot aggregate, then each module it loads, in no fixed
+# order). Its log is not part of evidence, so what the register holds is recorded and explained by nothing.
+REPLAYED = tuple(int(register) for register in Register if register is not Register.IMA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticEvents:
-    """The events that made the quoted registers, in the order of extension, and the agent's records among
-    them."""
+    """The events that made the quoted registers (but 10), in order, and the agent's records among them."""
 
     quote: AuthenticQuote
     events: tuple[Event, ...]
@@ -34,8 +35,7 @@ class AuthenticEvents:
 
 
 def replay(evidence: Evidence, quote: AuthenticQuote) -> AuthenticEvents:
-    """Replay the firmware's, systemd's and the agent's log. RefusedError per register and bank that
-    differs."""
+    """Replay the firmware's, systemd's and the agent's log. RefusedError with all that differs."""
     firmware = decode_firmware_log(evidence.firmware_log)
     system = decode_system_log(evidence.system_log)
     agent = tuple(record.extended() for record in evidence.agent_log)
@@ -43,14 +43,16 @@ def replay(evidence: Evidence, quote: AuthenticQuote) -> AuthenticEvents:
     events = (*firmware, *system, *agent)
     checks = Checks()
     for event in events:
-        if event.register not in _QUOTED:
+        if event.register not in REPLAYED:
             checks.fault(
-                "log", expected="events of registers 0 to 15", observed=f"one of register {event.register}"
+                "log",
+                expected="events of registers 0 to 9 and 11 to 15",
+                observed=f"one of register {event.register}",
             )
     locality = startup_locality(evidence.firmware_log)
     for bank in Bank:
         replayed = replay_events(bank, events, locality=locality)
-        for register in _QUOTED:
+        for register in REPLAYED:
             checks.equal(
                 f"register {register} {bank}, replayed from {_count(events, register)} events",
                 expected=quote.registers[bank][register],

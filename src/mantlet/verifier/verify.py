@@ -20,7 +20,7 @@ from mantlet.verifier.keys import attestation_key
 from mantlet.verifier.policy import SoftwareTpm, Trust
 from mantlet.verifier.quote import CertifiedStorageKey, Session
 from mantlet.verifier.reference import appraise, reference_values
-from mantlet.verifier.replay import AuthenticEvents, replay
+from mantlet.verifier.replay import REPLAYED, AuthenticEvents, replay
 from mantlet.verifier.result import AttestationResult
 from mantlet.verifier.steps import Checks, Ledger, Step
 from mantlet_measure import evidence as evidence_format
@@ -95,7 +95,7 @@ def verify(data: bytes, request: Request, *, activate: Activate) -> AttestationR
      5  the quote: signed by the AK, registers 0 to 15 of both banks, digest of the values in hand
      6  the quote is bound to nonce, TLS key and manifest
      7  the SRK is certified by the AK, in the same boot
-     8  the three logs replay to the quoted values
+     8  the three logs replay to the quoted values of every register but IMA's
      9  the deployment document: signed by a trusted key, for this manifest, measured word for word
     10  every enforced register equals its reference value
     11  the state is the one asked for
@@ -166,7 +166,8 @@ def _measure(evidence: Evidence, request: Request, ledger: Ledger, key: BoundKey
     with ledger.step(Step.LOGS) as step:
         events = replay(evidence, quote)
         step.passed(
-            expected="16 registers of 2 banks", observed=f"{len(events.events)} events replay to all of them"
+            expected=f"{len(REPLAYED)} registers of 2 banks (10 is the kernel's own)",
+            observed=f"{len(events.events)} events replay to all of them",
         )
     return _Measurements(storage_key=storage_key, events=events)
 

@@ -4,6 +4,7 @@
 import argparse
 import socket
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -112,13 +113,34 @@ def test_a_server_that_does_not_answer_could_not_be_asked() -> None:
 
 def test_a_server_that_hangs_up_in_the_handshake_could_not_be_asked() -> None:
     with socket.create_server(("127.0.0.1", 0)) as rude:
-        # The peer is reset as soon as the backlog is closed with the socket.
-        where = Address(host="127.0.0.1", port=rude.getsockname()[1])
-        with socket.create_connection((where.host, where.port)):
+
+        def hang_up() -> None:
             accepted, _ = rude.accept()
             accepted.close()
-    with pytest.raises(UnavailableError):
-        AttestedConnection(where, timeout=1)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(UnavailableError, match="refused or closed"):
+            AttestedConnection(Address(host="127.0.0.1", port=rude.getsockname()[1]), timeout=5)
+        thread.join()
+
+
+def test_a_server_that_speaks_no_tls_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+
+        def speak() -> None:
+            accepted, _ = plain.accept()
+            accepted.recv(1)
+            accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            accepted.recv(4096)
+            accepted.close()
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        with pytest.raises(MantletError, match=r"expected HTTP over TLS 1.3") as caught:
+            AttestedConnection(Address(host="127.0.0.1", port=plain.getsockname()[1]), timeout=5)
+        assert not isinstance(caught.value, UnavailableError)
+        thread.join()
 
 
 @pytest.mark.parametrize(

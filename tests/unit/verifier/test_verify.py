@@ -5,6 +5,8 @@ import dataclasses
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mantlet.verifier.credential import Credential
 from mantlet.verifier.policy import SoftwareTpm
@@ -17,10 +19,13 @@ from tests.authority import Authority
 from tests.machine import RUNTIME_SHA256, Machine
 from tests.relying_party import POLICY, RelyingParty
 
+AUTHORITY = Authority()
+MANIFEST = Machine(authority=AUTHORITY).manifest
+
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    return Authority()
+    return AUTHORITY
 
 
 @pytest.fixture
@@ -124,6 +129,13 @@ def test_a_manifest_that_is_none_is_refused_before_the_steps(machine: Machine) -
 def test_bytes_that_are_no_evidence_are_refused_at_step_1(machine: Machine) -> None:
     with pytest.raises(VerificationError, match="step 1, "):
         RelyingParty.of(machine).verify_bytes(b"\xff", machine.activate)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_and_nothing_else_is_raised(data: bytes) -> None:
+    machine = Machine(authority=AUTHORITY, ek_certificate=b"-", manifest=MANIFEST)
+    with pytest.raises(VerificationError, match="step 1, "):
+        RelyingParty.of(machine).verify_bytes(data, machine.activate)
 
 
 def test_a_verdict_with_a_step_left_out_cannot_be_made() -> None:

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build the image: mkosi makes the root and the UKI, this module the ESP around it and what belongs to a release.
+
+A build is a directory that has its name only when all of it is there. The order of the steps is `build()`.
+"""
+
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mantlet.edge import files, mirror, output, process, project, recipe
+from mantlet.edge.keys import KeyFolder
+from mantlet.edge.tools import ToolsTree
+from mantlet.predict import predict
+
+from mantlet.predict.variables import decode_store, secure_boot_keys
+from mantlet.release import manifest
+from mantlet_measure import strictjson
+
+_MEBI = 1 << 20
+# FAT32 has at least 65,525 clusters; at one sector a cluster, 33 MiB are enough for them and their tables.
+_ESP_MINIMUM = 34 * _MEBI
+_ESP_MARGIN = 2 * _MEBI
+_SECTOR = 512
+_UKI_LIMIT = 1 << 30
+_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A finished build directory."""
+
+    directory: Path
+
+    def path(self, name: str) -> Path:
+        """The path of one artefact."""
+        return self.directory / name
+
+
+def latest() -> Path:
+    """The directory that `build/latest` points to; it may be missing."""
+    return project.build_folder() / "latest"
+
+
+def build(*, keys: KeyFolder, tools: ToolsTree) -> Build:
+    """Build the image of this checkout under `build/`. ProcessError when a step fails; nothing partial stays."""
+    root, folder = project.root(), project.build_folder()
+    name = recipe.version(root)
+    rendered = folder / ".recipe"
+    folder.mkdir(exist_ok=True)
+    keys.secure_boot()
+    output.step(f"Rendering the recipes for version {name.text}…")
+    source = mirror.find(str(recipe.suite(root)))
+    image = recipe.render(root, rendered, name=name, mirror_uri=source.uri, keys=keys)
+    final = folder / f"{image['id']}_{name.text}_x86-64"
+    partial = folder / f".{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        staging = partial / "mkosi"
+        _mkosi(rendered, staging, tools=tools, log=folder / "mkosi.log")
+        _collect(staging, partial)
+        shutil.rmtree(staging)
+        _add_esp(partial, image=image, tools=tools)
+        _enrol(partial, keys=keys, tools=tools)
+        output.step("Predicting PCRs…")
+        (partial / "measurements.json").write_bytes(_predict(partial))
+        files.replace_directory(final, partial)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    recipe.link_latest(folder, final)
+    return Build(directory=final)
+
+
+def _mkosi(rendered: Path, staging: Path, *, tools: ToolsTree, log: Path) -> None:
+    """Run the tree's mkosi on the host's Python, with every program it calls from the tree."""
+    output.step("Building root and UKI with mkosi…")
+    # Named by the tree's key: packages of another state of the mirror never meet.
+    cache = project.tools_folder() / f"cache-{tools.key}"
+    for part in ("packages", "incremental", "workspace"):
+        (cache / part).mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    staging.mkdir()
+    process.run(
+        [
+            *(sys.executable, "-m", "mkosi", f"--tools-tree={tools.root}", "--incremental=yes"),
+            *(f"--package-cache-dir={cache}/packages", f"--cache-dir={cache}/incremental"),
+            *(f"--workspace-dir={cache}/workspace", f"--output-dir={staging}", "--force", "build"),
+        ],
+        cwd=rendered,
+        env={"PYTHONPATH": str(tools.root / "usr/lib/python3/dist-packages"), "PYTHONDONTWRITEBYTECODE": "1"},
+        log=log,
+    )
+
+
+def _collect(staging: Path, target: Path) -> None:
+    """Give mkosi's artefacts the names of a release."""
+    for theirs, ours in {
+        "disk.raw": "disk.raw",
+        "disk.efi": "uki.efi",
+        "disk.root.raw": "root.raw",
+        "disk.verity.raw": "root.verity",
+        "disk.roothash": "roothash",
+    }.items():
+        (staging / theirs).rename(target / ours)
+        (target / ours).chmod(0o644)
+    packages = {part: _packages(staging / f"{file}.manifest") for part, file in (("root", "disk"), ("initrd", "initrd"))}
+    (target / "packages.json").write_bytes(strictjson.encode(packages) + b"\n")
+
+
+def _packages(path: Path) -> list[dict[str, str]]:
+    """Name, version and architecture of each package that mkosi's manifest lists."""
+    listed = json.loads(path.read_bytes())["packages"]
+    return [{key: str(entry[key]) for key in ("name", "version", "architecture")} for entry in listed]
+
+
+def _add_esp(target: Path, *, image: Mapping[str, object], tools: ToolsTree) -> None:
+    """Append the ESP: the UKI under the removable-media name, one byte that keeps PCR 9 predictable.
+
+    mkosi is not asked for it because repart makes no FAT file system under 100 MB. The mixin: systemd 262,
+    boot-secret.c — an ESP that has one of fewer than 32 bytes gets no boot secret, so no random initrd.
+    """
+    uki, esp, disk = target / "uki.efi", target / "esp.raw", target / "disk.raw"
+    size = max(_ESP_MINIMUM, -(-(uki.stat().st_size + _ESP_MARGIN) // _MEBI) * _MEBI)
+    seed = uuid.UUID(str(image["seed"]))
+    mixin = target / "boot-secret-mixin"
+    mixin.write_bytes(b"\0")
+    with esp.open("wb") as file:
+        file.truncate(size)
+    in_tree = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(int(os.stat(uki).st_mtime))}  # noqa: PTH116
+
+    def run(*argv: str) -> bytes:
+        return process.run(tools.command(argv, rw=[target], env=in_tree)).stdout
+
+    serial = uuid.uuid5(seed, "esp-serial").hex[:8]
+    run("mkfs.vfat", "-F", "32", "-s", "1", "-n", "ESP", "-i", serial, "--invariant", str(esp))
+    run("mmd", "-i", str(esp), "::/EFI", "::/EFI/BOOT", "::/loader")
+    run("mcopy", "-i", str(esp), str(uki), "::/EFI/BOOT/BOOTX64.EFI")
+    run("mcopy", "-i", str(esp), str(mixin), "::/loader/boot-secret-mixin")
+    mixin.unlink()
+    with disk.open("r+b") as file:
+        file.truncate(disk.stat().st_size + size + _MEBI)
+    run("sfdisk", "--quiet", "--relocate", "gpt-bak-std", str(disk))
+    line = f"size={size // _SECTOR}, type=uefi, name=esp, uuid={uuid.uuid5(seed, 'esp')}\n"
+    process.run(tools.command(["sfdisk", "--quiet", "--append", str(disk)], rw=[target]), stdin=line.encode())
+    table = json.loads(run("sfdisk", "--json", str(disk)))["partitiontable"]
+    start = next(int(entry["start"]) for entry in table["partitions"] if entry.get("name") == "esp")
+    with disk.open("r+b") as file, esp.open("rb") as content:
+        file.seek(start * _SECTOR)
+        shutil.copyfileobj(content, file)
+    esp.unlink()
+
+
+def _enrol(target: Path, *, keys: KeyFolder, tools: ToolsTree) -> None:
+    """Write the firmware's variable store with our PK, KEK and db and no others, and EC2's form of it."""
+    words = ["virt-fw-vars", "--input", _VARIABLES, "--output", str(target / "OVMF_VARS.fd")]
+    for option, name in (("--set-pk", "PK"), ("--add-kek", "KEK"), ("--add-db", "db")):
+        certificate = keys.folder / f"{name}.pem"
+        # The owner of a signature list entry is a label; the same certificate always gets the same.
+        owner = uuid.uuid5(uuid.NAMESPACE_OID, certificate.read_text("ascii"))
+        words += [option, str(owner), str(certificate)]
+    words += ["--secure-boot", "--output-aws", str(target / "uefi-data.aws")]
+    certificates = [keys.folder / f"{name}.pem" for name in ("PK", "KEK", "db")]
+    process.run(tools.command(words, ro=certificates, rw=[target]))
+
+
+def _predict(target: Path) -> bytes:
+    uki = files.read(target / "uki.efi", limit=_UKI_LIMIT, what="UKI")
+    variables = files.read(target / "OVMF_VARS.fd", limit=64 * _MEBI, what="variable store")
+    return manifest.encode(predict(uki=uki, secure_boot=secure_boot_keys(decode_store(variables))))
