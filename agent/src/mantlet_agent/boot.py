@@ -9,6 +9,7 @@ machine off.
 from __future__ import annotations
 
 import hashlib
+import signal
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
@@ -24,7 +25,7 @@ from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import Register
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     from mantlet_agent.block import Partition
     from mantlet_agent.configuration import Configuration
@@ -212,9 +213,15 @@ def _say_nothing(kind: type[BaseException], error: BaseException, trace: Traceba
     """Stand in for the interpreter's traceback: the verdict of the stage has said what may be said."""
 
 
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """Turn SIGTERM into the verdict of the stage that it ends."""
+    raise StageError(Code.INTERRUPTED)
+
+
 def main() -> int:
     """Boot the machine this runs on."""
     sys.excepthook = _say_nothing
+    signal.signal(signal.SIGTERM, interrupted)
     places = Places()
     for folder, mode in ((places.private, 0o700), (places.public, 0o755)):
         folder.mkdir(mode=mode, parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one door through which the agent starts another program, and the two orders that go through it.
+"""The one door through which the agent starts another program, and the one order that goes through it.
 
 Owns the call of systemctl: no shell, an empty environment, no input, no output. All else the agent asks of
 the kernel itself, so that there is no command line for a secret to be on.
@@ -13,11 +13,6 @@ _SYSTEMCTL = "/usr/bin/systemctl"
 def start(unit: str) -> int:
     """Start a unit, wait for the job to end, and return systemctl's exit code."""
     return _run(_SYSTEMCTL, "start", "--quiet", "--no-ask-password", unit)
-
-
-def stop(unit: str) -> int:
-    """Stop a unit, wait for the job to end, and return systemctl's exit code."""
-    return _run(_SYSTEMCTL, "stop", "--quiet", "--no-ask-password", unit)
 
 
 def _run(*argv: str) -> int:

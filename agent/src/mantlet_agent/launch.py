@@ -7,7 +7,8 @@ nothing mapped or mounted. It decides nothing about who may have the key.
 
 import os
 import stat
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from mantlet_agent import command, files, health, kernel, mapping
@@ -80,18 +81,33 @@ def start_runtime(places: Places, runtime: Runtime, model: Model) -> None:
     """Start the runtime's unit and wait until it reports health. StageError."""
     # Read by systemd alone, for the one word of the unit's command line that the image cannot know.
     files.write(places.runtime_environment, f"MODEL_FILE={model.file}\n".encode("ascii"), mode=0o644)
-    unit = f"mantlet-runtime@{model.id}.service"
-    if (code := command.start(unit)) != 0:
-        raise StageError(Code.RUNTIME_FAILED, f"systemctl start {unit}: exit code {code}")
-    try:
-        health.wait_until_healthy(runtime.socket, runtime.health, seconds=runtime.start_seconds)
-    except TimeoutError as error:
-        raise StageError(Code.RUNTIME_FAILED, str(error)) from error
+    with _blamed(Code.RUNTIME_FAILED):
+        _start(f"mantlet-runtime@{model.id}.service", Code.RUNTIME_FAILED)
+        try:
+            health.wait_until_healthy(runtime.socket, runtime.health, seconds=runtime.start_seconds)
+        except TimeoutError as error:
+            raise StageError(Code.RUNTIME_FAILED, str(error)) from error
 
 
 def start_front(places: Places) -> None:
     """Start the TLS front, which takes its own copy of the key, and remove ours. StageError."""
-    if (code := command.start("mantlet-front.service")) != 0:
-        raise StageError(Code.FRONT_FAILED, f"systemctl start: exit code {code}")
+    with _blamed(Code.FRONT_FAILED):
+        _start("mantlet-front.service", Code.FRONT_FAILED)
     with suppress(FileNotFoundError):
         places.tls_key.unlink()
+
+
+def _start(unit: str, failed: Code) -> None:
+    if (code := command.start(unit)) != 0:
+        raise StageError(failed, f"systemctl start {unit}: exit code {code}")
+
+
+@contextmanager
+def _blamed(failed: Code) -> Iterator[None]:
+    """Name the cause of an interruption: a unit that fails has the machine powered off by itself."""
+    try:
+        yield
+    except StageError as error:
+        if error.code is Code.INTERRUPTED:
+            raise StageError(failed, error.message) from error
+        raise

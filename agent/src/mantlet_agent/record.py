@@ -7,7 +7,6 @@ comes back.
 
 import os
 import termios
-from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -23,7 +22,6 @@ class Recorder:
     def __init__(self, places: Places) -> None:
         """Open the port if there is one; a machine without it boots all the same."""
         self._places = places
-        self._state = State.STARTING
         self._verdicts: dict[Stage, Code] = {}
         self._port: int | None = None
         with suppress(OSError):
@@ -42,11 +40,6 @@ class Recorder:
             os.close(self._port)
             self._port = None
 
-    @property
-    def verdicts(self) -> Mapping[Stage, Code]:
-        """The verdicts so far."""
-        return dict(self._verdicts)
-
     def conclude(self, stage: Stage, code: Code, *, state: State = State.STARTING) -> None:
         """Record how `stage` ended, in the file and on the port."""
         self.note(stage, code, state=state)
@@ -56,7 +49,6 @@ class Recorder:
 
     def note(self, stage: Stage, code: Code, *, state: State) -> None:
         """Record in the file alone."""
-        self._state = state
         self._verdicts[stage] = code
         record = stages.Record(state=state, verdicts=tuple(self._verdicts.items()))
         files.write(self._places.stages, stages.encode(record), mode=0o644)

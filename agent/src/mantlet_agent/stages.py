@@ -77,17 +77,13 @@ class Code(StrEnum):
     FRONT_FAILED = "front-failed"
 
     TPM_ERROR = "tpm-error"
+    INTERRUPTED = "interrupted"
     UNEXPECTED = "unexpected"
 
     @property
     def meaning(self) -> str:
         """What the code says, in one sentence."""
         return MEANINGS[self]
-
-    @property
-    def refuses(self) -> bool:
-        """Whether the machine powers off after this code (a sealed key handed over is only dropped)."""
-        return self not in (Code.OK, Code.AWAITING_KEY)
 
 
 MEANINGS: Mapping[Code, str] = MappingProxyType(
@@ -123,6 +119,7 @@ MEANINGS: Mapping[Code, str] = MappingProxyType(
         Code.RUNTIME_FAILED: "The runtime did not start, or did not report health in time.",
         Code.FRONT_FAILED: "The TLS front did not start.",
         Code.TPM_ERROR: "The TPM failed a command that has nothing to refuse.",
+        Code.INTERRUPTED: "The machine was told to power off while the stage ran.",
         Code.UNEXPECTED: "Something happened that the agent has no code for.",
     }
 )

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Launch, as far as it needs no device mapper: the model's file, the units, the runtime's health."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mantlet_agent import boot, configuration, health, kernel, launch
+from mantlet_agent.block import Partition
+from mantlet_agent.configuration import Runtime
+from mantlet_agent.places import Places
+from mantlet_agent.stages import Code, StageError
+from mantlet_measure import strictjson
+from mantlet_measure.deployment import Model
+
+MODEL = Model(
+    id="tiny",
+    file="model.gguf",
+    root_hash=bytes(32),
+    salt=bytes(32),
+    data_blocks=1,
+    hash_offset=4096,
+    size=8192,
+)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    made = Places(root=tmp_path)
+    made.public.mkdir(parents=True)
+    made.devices.mkdir()
+    return made
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    declaration = {"name": "x", "socket": "/run/x/x.sock", "health": "/health", "start_seconds": 1}
+    decoded = configuration.read_runtime(strictjson.encode(declaration))
+    return Runtime(
+        declaration=decoded.declaration,
+        name=decoded.name,
+        socket=tmp_path / "x.sock",
+        health=decoded.health,
+        start_seconds=1,
+    )
+
+
+@pytest.fixture
+def answers(runtime: Runtime) -> Iterator[list[bytes]]:
+    """A server that gives one answer a connection, the last one for ever."""
+    given = [b"HTTP/1.1 503 Loading\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(runtime.socket))
+    listener.listen()
+
+    def answer() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(1000)
+                connection.sendall(given.pop(0) if len(given) > 1 else given[0])
+
+    threading.Thread(target=answer, daemon=True).start()
+    yield given
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def refused(code: Code) -> "pytest.RaisesExc[StageError]":
+    return pytest.raises(StageError, check=lambda error: error.code is code)
+
+
+def test_a_runtime_that_is_still_loading_is_waited_for(
+    places: Places, runtime: Runtime, answers: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: started.append(unit) or 0)
+    launch.start_runtime(places, runtime, MODEL)
+    assert started == ["mantlet-runtime@tiny.service"]
+    assert places.runtime_environment.read_bytes() == b"MODEL_FILE=model.gguf\n"
+    assert len(answers) == 1
+
+
+def test_a_runtime_that_never_answers_is_refused_in_time(
+    places: Places, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: 0)
+    with refused(Code.RUNTIME_FAILED):
+        launch.start_runtime(places, runtime, MODEL)
+
+
+def test_a_unit_that_does_not_start_is_refused(
+    places: Places, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: 1)
+    with refused(Code.RUNTIME_FAILED):
+        launch.start_runtime(places, runtime, MODEL)
+    with refused(Code.FRONT_FAILED):
+        launch.start_front(places)
+
+
+def test_a_power_off_while_the_runtime_loads_is_blamed_on_the_runtime(
+    places: Places, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: os.kill(os.getpid(), signal.SIGTERM) or 0)
+    before = signal.signal(signal.SIGTERM, boot.interrupted)
+    try:
+        with refused(Code.RUNTIME_FAILED):
+            launch.start_runtime(places, runtime, MODEL)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_front_keeps_the_only_copy_of_its_key(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    places.private.mkdir()
+    places.tls_key.write_bytes(b"key")
+    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: 0)
+    launch.start_front(places)
+    assert not places.tls_key.exists()
+
+
+def test_a_model_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    launch.check_model(tmp_path / "model.gguf")
+    for name, code in (
+        ("absent", Code.MODEL_ABSENT),
+        ("folder", Code.MODEL_ABSENT),
+        ("link", Code.WEIGHTS_CORRUPT),
+    ):
+        with refused(code):
+            launch.check_model(tmp_path / name)
+
+
+def test_the_key_is_wiped_when_nothing_could_be_mapped(places: Places) -> None:
+    key = bytearray(b"k" * 32)
+    partition = Partition(node=places.devices / "vdb1", major=254, minor=17, size=8192)
+    with refused(Code.MAPPING_FAILED):
+        launch.open_weights(places, partition, MODEL, key)
+    assert key == bytearray(32)
+
+
+def test_wiping_overwrites_in_place() -> None:
+    secret = bytearray(b"secret")
+    kernel.wipe(secret)
+    assert secret == bytearray(6)
+    kernel.wipe(bytearray())
+
+
+def test_a_server_that_talks_for_ever_is_cut_at_its_status_line(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def talk() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"x" * 5000)
+
+        talking = threading.Thread(target=talk)
+        talking.start()
+        assert len(health.status_line(path, "/")) <= 512
+        talking.join()
