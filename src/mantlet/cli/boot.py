@@ -20,13 +20,17 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = verbs.add_parser(
         "boot",
         help="boot an image in QEMU with Secure Boot and a TPM",
-        description="Boot a build under QEMU, OVMF and swtpm; TPM and firmware variables stay in the state folder.",
+        description="Boot a build under QEMU, OVMF and swtpm; TPM and variables stay in the state folder.",
     )
     parser.add_argument("--build", type=Path, metavar="DIR", help="the build (default: build/latest)")
     parser.add_argument("--deployment", type=Path, metavar="FILE", help="the deployment volume's disk image")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights pack's disk image")
-    parser.add_argument("--state", type=Path, metavar="DIR", help="the machine's folder (default: state/machine)")
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="its HTTPS port on loopback (default: any)")
+    parser.add_argument(
+        "--state", type=Path, metavar="DIR", help="the machine's folder (default: state/machine)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, metavar="N", help="its HTTPS port on loopback (default: any)"
+    )
     parser.add_argument("--memory", type=int, default=2048, metavar="MIB", help="its memory (2048)")
     parser.set_defaults(handler=run)
 
@@ -41,7 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
         memory_mib=arguments.memory,
     )
-    machine = new_machine(arguments.state or project.state_folder() / "machine", hardware, port=arguments.port)
+    machine = new_machine(
+        arguments.state or project.state_folder() / "machine", hardware, port=arguments.port
+    )
     with machine:
         output.step(f"https://127.0.0.1:{machine.port} when it serves; Ctrl-C powers off")
         told = 0

@@ -12,7 +12,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = verbs.add_parser(
         "build",
         help="build the image and its reference values",
-        description="Build the image of this checkout under build/, and point build/latest to it when all is there.",
+        description="Build the image of this checkout; build/latest points to it when all is there.",
     )
     parser.set_defaults(handler=run)
 

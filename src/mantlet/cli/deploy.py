@@ -18,12 +18,18 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = verbs.add_parser(
         "deploy",
         help="write the signed deployment document and its volume",
-        description="Tie a model to a release, sign it with the deployment key, and write the deployment volume.",
+        description="Tie a model to a release, sign that, and write the deployment volume.",
     )
     parser.add_argument("--id", required=True, metavar="NAME", help="the deployment's name")
-    parser.add_argument("--pack", type=Path, required=True, metavar="FILE", help="the descriptor of the model's pack")
-    parser.add_argument("--manifest", type=Path, metavar="FILE", help="measurements.json (default: of build/latest)")
-    parser.add_argument("--runtime", default="llama-server", metavar="NAME", help="the runtime (llama-server)")
+    parser.add_argument(
+        "--pack", type=Path, required=True, metavar="FILE", help="the descriptor of the model's pack"
+    )
+    parser.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="measurements.json (default: of build/latest)"
+    )
+    parser.add_argument(
+        "--runtime", default="llama-server", metavar="NAME", help="the runtime (llama-server)"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the volume's disk image")
     parser.set_defaults(handler=run)
 
@@ -40,5 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.document({"volume": str(arguments.output), "id": document.id, "model": model.id})
     else:
-        output.result(f"volume  {arguments.output}: {model.id} on {document.image_id} {document.image_version}")
+        output.result(
+            f"volume  {arguments.output}: {model.id} on {document.image_id} {document.image_version}"
+        )
     return 0

@@ -13,7 +13,9 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     make = nested.add_parser("make", help="make the tree if it is missing or out of date; print where it is")
     make.set_defaults(handler=_make)
     run = nested.add_parser("run", help="run a program in the tree: mantlet tools run -- PROGRAM …")
-    run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- PROGRAM …", help="the program and its arguments")
+    run.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- PROGRAM …", help="the program and its arguments"
+    )
     run.set_defaults(handler=_run)
 
 
@@ -32,6 +34,9 @@ def _run(arguments: argparse.Namespace) -> int:
     # The source folders, so that the tree's own Python can run our code and tests.
     paths = f"{root / 'agent' / 'src'}:{root / 'src'}"
     command = tools.ToolsTree.current().command(
-        words, rw=[root], env={"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}, options=["--chdir", str(root)]
+        words,
+        rw=[root],
+        env={"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
+        options=["--chdir", str(root)],
     )
     return process.run_through(command)

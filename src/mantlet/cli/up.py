@@ -30,7 +30,9 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="build, boot, verify and ask: the whole promise kept once",
         description="Build, pack, deploy, boot, verify, seal, verify and ask; then power off.",
     )
-    parser.add_argument("--model", type=Path, metavar="FILE", help="a GGUF (default: SmolLM2-135M-Instruct, downloaded)")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="a GGUF (default: SmolLM2-135M-Instruct, downloaded)"
+    )
     parser.add_argument("--prompt", default=_PROMPT, metavar="TEXT", help=f"what to ask (default: {_PROMPT})")
     parser.add_argument("--max-tokens", type=int, default=24, metavar="N", help="the longest answer (24)")
     parser.add_argument("--stay", action="store_true", help="leave the machine on until Ctrl-C")
@@ -62,7 +64,12 @@ def run(arguments: argparse.Namespace) -> int:
         trust = [
             *("--manifest", str(build / "measurements.json")),
             *("--policy", str(project.root() / "policies" / "appraisal" / "test.yaml")),
-            *("--ek-roots", str(machine.authority.roots), "--deployment-key", str(keys.folder / "deployment.pem")),
+            *(
+                "--ek-roots",
+                str(machine.authority.roots),
+                "--deployment-key",
+                str(keys.folder / "deployment.pem"),
+            ),
         ]
         address = f"127.0.0.1:{machine.port}"
         _call(
@@ -71,7 +78,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
         machine.wait_for(boot.SERVING, seconds=_BOOT_SECONDS, tell=tell)
         _call(
-            *("ask", f"https://{address}", arguments.prompt, "--max-tokens", str(arguments.max_tokens), *trust),
+            *(
+                "ask",
+                f"https://{address}",
+                arguments.prompt,
+                "--max-tokens",
+                str(arguments.max_tokens),
+                *trust,
+            ),
             *(["--json"] if arguments.json else []),
             result=True,
         )
@@ -82,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _packed(model: Path | None, *, keys: KeyFolder) -> Path:
-    """The descriptor of the model's pack under `models/`; packed anew when the pack is older than the model."""
+    """The descriptor of the model's pack under `models/`; packed anew when it is older than the model."""
     source = model or demo_model.fetch()
     model_id = demo_model.MODEL_ID if model is None else _identifier(model)
     folder = project.root() / "models"

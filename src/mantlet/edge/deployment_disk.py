@@ -20,7 +20,7 @@ _SECTOR = 512
 
 
 def write(path: Path, envelope: Envelope, *, sealed_key: SealedKey | None = None, tools: ToolsTree) -> None:
-    """Write a new disk at `path` with the signed document in its slot; the key's slot is empty if none is given.
+    """Write a new disk at `path` with the signed document in its slot, and the sealed key if there is one.
 
     Raises ProcessError when sfdisk fails, OSError when there is no room; nothing partial stays.
     """

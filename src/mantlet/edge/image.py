@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build the image: mkosi makes the root and the UKI, this module the ESP around it and what belongs to a release.
+"""Build the image: mkosi makes root and UKI, this module the ESP around it and what belongs to a release.
 
 A build is a directory that has its name only when all of it is there. The order of the steps is `build()`.
 """
 
 import json
-import os
 import shutil
 import sys
 import uuid
@@ -17,7 +16,6 @@ from mantlet.edge import files, mirror, output, process, project, recipe
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.tools import ToolsTree
 from mantlet.predict import predict
-
 from mantlet.predict.variables import decode_store, secure_boot_keys
 from mantlet.release import manifest
 from mantlet_measure import strictjson
@@ -48,7 +46,7 @@ def latest() -> Path:
 
 
 def build(*, keys: KeyFolder, tools: ToolsTree) -> Build:
-    """Build the image of this checkout under `build/`. ProcessError when a step fails; nothing partial stays."""
+    """Build this checkout's image under `build/`. ProcessError when a step fails; nothing partial stays."""
     root, folder = project.root(), project.build_folder()
     name = recipe.version(root)
     rendered = folder / ".recipe"
@@ -66,7 +64,7 @@ def build(*, keys: KeyFolder, tools: ToolsTree) -> Build:
         _mkosi(rendered, staging, tools=tools, log=folder / "mkosi.log")
         _collect(staging, partial)
         shutil.rmtree(staging)
-        _add_esp(partial, image=image, tools=tools)
+        _add_esp(partial, image=image, epoch=name.epoch, tools=tools)
         _enrol(partial, keys=keys, tools=tools)
         output.step("Predicting PCRs…")
         (partial / "measurements.json").write_bytes(_predict(partial))
@@ -109,7 +107,10 @@ def _collect(staging: Path, target: Path) -> None:
     }.items():
         (staging / theirs).rename(target / ours)
         (target / ours).chmod(0o644)
-    packages = {part: _packages(staging / f"{file}.manifest") for part, file in (("root", "disk"), ("initrd", "initrd"))}
+    packages = {
+        part: _packages(staging / f"{file}.manifest")
+        for part, file in (("root", "disk"), ("initrd", "initrd"))
+    }
     (target / "packages.json").write_bytes(strictjson.encode(packages) + b"\n")
 
 
@@ -119,7 +120,7 @@ def _packages(path: Path) -> list[dict[str, str]]:
     return [{key: str(entry[key]) for key in ("name", "version", "architecture")} for entry in listed]
 
 
-def _add_esp(target: Path, *, image: Mapping[str, object], tools: ToolsTree) -> None:
+def _add_esp(target: Path, *, image: Mapping[str, object], epoch: int, tools: ToolsTree) -> None:
     """Append the ESP: the UKI under the removable-media name, one byte that keeps PCR 9 predictable.
 
     mkosi is not asked for it because repart makes no FAT file system under 100 MB. The mixin: systemd 262,
@@ -132,7 +133,7 @@ def _add_esp(target: Path, *, image: Mapping[str, object], tools: ToolsTree) -> 
     mixin.write_bytes(b"\0")
     with esp.open("wb") as file:
         file.truncate(size)
-    in_tree = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(int(os.stat(uki).st_mtime))}  # noqa: PTH116
+    in_tree = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(epoch)}
 
     def run(*argv: str) -> bytes:
         return process.run(tools.command(argv, rw=[target], env=in_tree)).stdout
@@ -143,16 +144,16 @@ def _add_esp(target: Path, *, image: Mapping[str, object], tools: ToolsTree) -> 
     run("mcopy", "-i", str(esp), str(uki), "::/EFI/BOOT/BOOTX64.EFI")
     run("mcopy", "-i", str(esp), str(mixin), "::/loader/boot-secret-mixin")
     mixin.unlink()
-    with disk.open("r+b") as file:
-        file.truncate(disk.stat().st_size + size + _MEBI)
+    with disk.open("r+b") as whole:
+        whole.truncate(disk.stat().st_size + size + _MEBI)
     run("sfdisk", "--quiet", "--relocate", "gpt-bak-std", str(disk))
     line = f"size={size // _SECTOR}, type=uefi, name=esp, uuid={uuid.uuid5(seed, 'esp')}\n"
     process.run(tools.command(["sfdisk", "--quiet", "--append", str(disk)], rw=[target]), stdin=line.encode())
     table = json.loads(run("sfdisk", "--json", str(disk)))["partitiontable"]
     start = next(int(entry["start"]) for entry in table["partitions"] if entry.get("name") == "esp")
-    with disk.open("r+b") as file, esp.open("rb") as content:
-        file.seek(start * _SECTOR)
-        shutil.copyfileobj(content, file)
+    with disk.open("r+b") as whole, esp.open("rb") as content:
+        whole.seek(start * _SECTOR)
+        shutil.copyfileobj(content, whole)
     esp.unlink()
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys of this checkout, made on first use under an ignored folder.
 
-`PK`, `KEK` and `db` are Secure Boot's (RSA-2048, as UEFI asks for); `db` also signs the root hash. `deployment`
-signs deployment documents (Ed25519), `policy` approves PCR policies for sealed keys (ECDSA P-256). Each is a
-`.key` that only its owner reads, and a `.pem` for everybody.
+`PK`, `KEK` and `db` are Secure Boot's (RSA-2048, as UEFI asks for); `db` also signs the root hash.
+`deployment` signs deployment documents (Ed25519), `policy` approves PCR policies for sealed keys (ECDSA
+P-256). Each is a `.key` that only its owner reads, and a `.pem` for everybody.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,9 @@ class KeyFolder:
     def secure_boot(self) -> None:
         """Make PK, KEK and db with self-signed certificates, those that are missing."""
         for name in ("PK", "KEK", "db"):
-            self._ensure(name, lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048), _certificate)
+            self._ensure(
+                name, lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048), _certificate
+            )
 
     def deployment(self) -> Ed25519PrivateKey:
         """The key that signs deployment documents."""
@@ -79,7 +81,10 @@ class KeyFolder:
             key = load_pem_private_key(data, password=None)
         except (ValueError, TypeError) as problem:
             raise DecodeError(
-                f"key {path}", expected="a private key in PEM", found=str(problem), hint=f"restore or remove {path}"
+                f"key {path}",
+                expected="a private key in PEM",
+                found=str(problem),
+                hint=f"restore or remove {path}",
             ) from None
         if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey):
             raise self._foreign(path.stem, "RSA, ECDSA or Ed25519", key)

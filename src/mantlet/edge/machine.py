@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A virtual machine with Secure Boot, SMM and a TPM: QEMU, OVMF and swtpm of the tools tree, one folder of state.
+"""A virtual machine with Secure Boot, SMM and a TPM: QEMU, OVMF and swtpm, and one folder of state.
 
-The folder keeps what a real machine keeps: the TPM, the firmware's variables, the deployment volume. Everything
-known about a boot comes from outside: the agent's lines on the first serial port, the TPM's log, the network.
+The folder keeps what a real machine keeps: the TPM and the firmware's variables. Everything known about a
+boot comes from outside: the agent's lines on the first serial port, the TPM's log, the network.
 """
 
 import re
@@ -55,7 +55,7 @@ class Hardware:
 
 @dataclass(slots=True)
 class Machine:
-    """One boot of a machine whose state is in `folder`. Use it as a context manager: leaving it powers off."""
+    """One boot of a machine whose state is in `folder`. A context manager: leaving it powers off."""
 
     folder: Path
     hardware: Hardware
@@ -140,9 +140,13 @@ class Machine:
         return tuple(Line(stage.decode(), code.decode()) for stage, code in found)
 
     def wait_for(
-        self, wanted: Line, *, seconds: float, tell: Callable[[float, Line], None] = lambda _elapsed, _line: None
+        self,
+        wanted: Line,
+        *,
+        seconds: float,
+        tell: Callable[[float, Line], None] = lambda _elapsed, _line: None,
     ) -> None:
-        """Wait for a line of the agent. BootError when the machine is off, or the time over, before it comes."""
+        """Wait for a line of the agent. BootError when the machine is off or the time over before it."""
         told = 0
         while True:
             on = self.is_on()
@@ -161,7 +165,7 @@ class Machine:
                 )
             if self.elapsed > seconds:
                 raise BootError(
-                    f"expected `{wanted.stage} {wanted.code}` within {seconds:.0f} s, found after that: {last}",
+                    f"expected `{wanted.stage} {wanted.code}` within {seconds:.0f} s, found: {last}",
                     hint=f"is the host busy? The serial port's log is {self.serial}",
                 )
             time.sleep(_POLL)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian mirror: read from the host's own apt configuration, or from MANTLET_MIRROR, and named nowhere else.
+"""The Debian mirror: read from the host's apt configuration, or from MANTLET_MIRROR, and named nowhere else.
 
 The Release file is fetched by apt itself, so that proxies and certificates of the host's configuration hold.
 """
@@ -35,7 +35,7 @@ def find(suite: str) -> Mirror:
         if release is not None:
             return Mirror(uri=uri, suite=suite, release_sha256=hashlib.sha256(release).hexdigest())
     raise UnavailableError(
-        f"expected a Debian mirror with the suite {suite}, found none among the {len(candidates)} that apt knows here",
+        f"expected a mirror with the suite {suite}, found none among the {len(candidates)} that apt knows",
         hint="set MANTLET_MIRROR to the address of a Debian mirror, and check the network",
     )
 

@@ -41,7 +41,7 @@ def run(
 ) -> Completed:
     """Run a program to its end; env is added to ours, log takes what it prints instead of the result.
 
-    Raises ProcessError on an exit code other than 0 if `check`, UnavailableError when there is no such program.
+    Raises ProcessError on an exit code other than 0 if `check`, UnavailableError without such a program.
     """
     target = log.open("ab") if log is not None else None
     try:

@@ -57,10 +57,13 @@ def suite(root: Path) -> str:
 
 
 def version(root: Path) -> Version:
-    """Take the version from the last commit that touched what enters the image; say so when it is not that."""
+    """Take the version from the last commit that touched what enters the image, and say what is newer."""
     inputs = ["--", "image", "agent", "policies"]
     git = ["git", "-C", str(root)]
-    commit = process.run([*git, "log", "-1", "--format=%ct %cd", "--date=format-local:%Y%m%d.%H%M%S", *inputs], env={"TZ": "UTC"})
+    commit = process.run(
+        [*git, "log", "-1", "--format=%ct %cd", "--date=format-local:%Y%m%d.%H%M%S", *inputs],
+        env={"TZ": "UTC"},
+    )
     words = commit.stdout.decode().split()
     changed = process.run([*git, "status", "--porcelain", *inputs]).stdout.strip()
     if len(words) != 2:
@@ -68,7 +71,9 @@ def version(root: Path) -> Version:
     return Version(text=words[1] + (".modified" if changed else ""), epoch=int(words[0]))
 
 
-def render(root: Path, target: Path, *, name: Version, mirror_uri: str, keys: KeyFolder) -> Mapping[str, object]:
+def render(
+    root: Path, target: Path, *, name: Version, mirror_uri: str, keys: KeyFolder
+) -> Mapping[str, object]:
     """Render the recipes of the checkout `root` into `target`, made anew; return the image's parameters."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(root / "image", target, symlinks=True)

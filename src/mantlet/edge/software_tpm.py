@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A software TPM for one machine: made once with an endorsement certificate of a local CA, started for each boot.
+"""A software TPM for one machine: made once, certified by a local CA, and started for each boot.
 
 Its log names every command: what was extended and whether an unseal succeeded can be told from outside.
 """
@@ -26,7 +26,7 @@ class Authority:
 
 
 def make(state: Path, *, authority: Authority, tools: ToolsTree) -> None:
-    """Make the TPM's state if there is none: banks SHA-256 and SHA-384, an RSA-2048 EK and its certificate."""
+    """Make the TPM's state if there is none: banks SHA-256 and SHA-384, an RSA-2048 EK, its certificate."""
     if (state / _MADE).exists():
         return
     for folder in (state, authority.folder):
@@ -53,7 +53,7 @@ def make(state: Path, *, authority: Authority, tools: ToolsTree) -> None:
 
 
 def start(state: Path, *, socket: Path, trace: Path, log: Path, tools: ToolsTree) -> process.Running:
-    """Start the TPM for one boot. It ends when QEMU closes the socket; `trace` gets every command and answer."""
+    """Start the TPM for one boot. It ends when QEMU leaves; `trace` gets every command and answer."""
     trace.unlink(missing_ok=True)
     words = [
         *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--ctrl", f"type=unixio,path={socket}"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tools tree: one Debian tree with mkosi, QEMU, swtpm and the rest, so that the host needs almost nothing.
+"""The tools tree: one Debian tree with mkosi, QEMU and swtpm, so that the host needs almost nothing.
 
 A tree is named by a digest of its package list and of the mirror's Release file: the same name, the same
 programs. Programs run inside it through mkosi's own sandbox, which needs no daemon and, where the host allows
@@ -20,6 +20,8 @@ from mantlet.edge import files, mirror, output, process, project
 from mantlet_measure.errors import UnavailableError
 
 _LINK = "current"
+# Inside the sandbox, where it is empty and ours.
+_TMP = "/tmp"  # noqa: S108
 _SANDBOX = "usr/lib/python3/dist-packages/mkosi/sandbox.py"
 
 
@@ -58,11 +60,11 @@ class ToolsTree:
         for name in ("bin", "lib", "lib64", "sbin"):
             words += ["--symlink", f"usr/{name}", f"/{name}"]
         words += ["--dev", "/dev", "--bind", "/proc", "/proc", "--ro-bind", "/sys", "/sys"]
-        words += ["--tmpfs", "/tmp", "--dir", "/var/tmp", "--dir", "/run"]
+        words += ["--tmpfs", _TMP, "--dir", f"/var{_TMP}", "--dir", "/run"]
         for flag, paths in (("--ro-bind", ro), ("--bind", rw)):
             for path in paths:
                 words += [flag, str(path.absolute()), str(path.absolute())]
-        words += ["--setenv", "PATH", "/usr/bin:/usr/sbin", "--setenv", "HOME", "/tmp"]
+        words += ["--setenv", "PATH", "/usr/bin:/usr/sbin", "--setenv", "HOME", _TMP]
         words += ["--setenv", "LC_ALL", "C.UTF-8"]
         for name, value in (env or {}).items():
             words += ["--setenv", name, value]
@@ -110,7 +112,7 @@ def _debootstrap(tree: Path, suite: str, packages: Sequence[str], source: mirror
         "mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(packages)}",
         # A frozen mirror is past the date until which its Release file calls itself valid.
         "--aptopt=Acquire::Check-Valid-Until \"false\"",
-        # Without root, the tree is written as an archive: its files would belong to users that do not exist here.
+        # Without root the tree comes as an archive: its files would belong to users that do not exist here.
         "--mode=root" if as_root else "--mode=unshare",
         suite, str(partial if as_root else archive),
         f"deb [signed-by={mirror.KEYRING}] {source.uri} {suite} main",
@@ -119,7 +121,9 @@ def _debootstrap(tree: Path, suite: str, packages: Sequence[str], source: mirror
         process.run(argv, log=tree.parent / "mmdebstrap.log")
         if not as_root:
             partial.mkdir()
-            process.run(["tar", "-x", "--no-same-owner", "--exclude=./dev/*", "-C", str(partial), "-f", str(archive)])
+            process.run(
+                ["tar", "-x", "--no-same-owner", "--exclude=./dev/*", "-C", str(partial), "-f", str(archive)]
+            )
         partial.rename(tree)
     finally:
         archive.unlink(missing_ok=True)
