@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several rooms' tests share: the tools tree, and the image built once for all that look at it."""
 
+from pathlib import Path
+
 import pytest
 
 from mantlet.edge import image, project
 from mantlet.edge.image import Build
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.tools import ToolsTree
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--build", type=Path, metavar="DIR", help="a finished build to look at, instead of one made now"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +24,9 @@ def tools() -> ToolsTree:
 
 
 @pytest.fixture(scope="session")
-def built(tools: ToolsTree) -> Build:
-    """The image of this checkout, built now: a test never looks at a leftover."""
+def built(tools: ToolsTree, pytestconfig: pytest.Config) -> Build:
+    """The image of this checkout, built now: a test never looks at a leftover, unless it is told to."""
+    finished: Path | None = pytestconfig.getoption("--build")
+    if finished is not None:
+        return Build(directory=finished.resolve())
     return image.build(keys=KeyFolder(project.key_folder()), tools=tools)

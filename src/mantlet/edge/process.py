@@ -100,6 +100,11 @@ class Running:
                 raise _missing(argv) from None
 
     @property
+    def pid(self) -> int:
+        """The process' number, which is the program's own: the sandbox becomes what it runs."""
+        return self._process.pid
+
+    @property
     def returncode(self) -> int | None:
         """The exit code, or None while it runs."""
         return self._process.poll()

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much memory the agent holds while the machine serves, seen from outside.
+
+Nobody can look into the guest. So the serving process is run here, by the tools tree's Python, which is the
+image's: the same code, with byte code compiled as in the image, on a software TPM, with what a live machine's
+`boot` left behind. The kernel says what it holds. `boot` itself has ended by then, so it holds nothing.
+"""
+
+import re
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mantlet.client.attest import EVIDENCE_PATH
+from mantlet.edge import files, project
+from mantlet.edge.bench.outcome import Outcome, Samples, Unit, single
+from mantlet.edge.bench.site import Site
+from mantlet.edge.process import Running, run
+from mantlet_measure import dsse, evidence, strictjson
+from mantlet_measure.cel import encode_agent_log
+from mantlet_measure.errors import UnavailableError
+
+# The agent takes no options; where its TPM is has to be said before it starts.
+_PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from mantlet_agent import serve
+serve.TCTI = sys.argv[2]
+sys.exit(serve.main())
+"""
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
+_REQUESTS = 20
+_SECONDS = 30.0
+
+
+def measure(site: Site) -> tuple[Outcome, ...]:
+    """The peak of the serving process' resident memory over some requests for evidence, once a round."""
+    folder = files.new_directory(site.folder / "memory")
+    library = folder / "agent"
+    shutil.copytree(project.root() / "agent" / "src", library, ignore=shutil.ignore_patterns("__pycache__"))
+    compile_all = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(library)]
+    run(site.tools.command(compile_all, rw=[library]))
+    _leave_as_boot_does(site, folder / "run")
+    values = []
+    for _ in range(site.rounds):
+        state = files.new_directory(folder / "tpm")
+        shutil.copytree(site.machine.folder / "tpm", state, dirs_exist_ok=True)
+        with _serving(site, folder, library) as agent:
+            values.append(_peak(agent.pid))
+    shutil.rmtree(folder)
+    samples = Samples(label="peak of the serving process", unit=Unit.MEGABYTES, values=tuple(values))
+    how = (
+        f"VmHWM after {_REQUESTS} requests for evidence, run on this machine by the image's Python against "
+        "swtpm; the boot process has ended when the machine serves"
+    )
+    return (single(samples, name="memory", goal="agent, resident", bound=60.0, how=how),)
+
+
+def _leave_as_boot_does(site: Site, target: Path) -> None:
+    """Write the files that `boot` leaves for `serve`, out of what a live machine showed of them."""
+    shown = evidence.decode(site.exchange.data)
+    public = target / "mantlet" / "public"
+    public.mkdir(parents=True)
+    stages: dict[str, object] = {"format": "mantlet-stages/v1", "state": shown.state.value, "stages": []}
+    for name, content in (
+        ("stages.json", strictjson.encode(stages)),
+        ("deployment.dsse.json", dsse.encode(shown.deployment)),
+        ("tls.spki", shown.tls_spki_sha256.hex().encode("ascii")),
+        ("firmware.log", shown.firmware_log),
+        ("system.log", shown.system_log),
+        ("agent.log.json", strictjson.encode(encode_agent_log(shown.agent_log))),
+    ):
+        (public / name).write_bytes(content)
+
+
+@contextmanager
+def _serving(site: Site, folder: Path, library: Path) -> Iterator[Running]:
+    """Run the serving process until it has answered some requests; it ends after the block."""
+    # Unix sockets have short names only.
+    with tempfile.TemporaryDirectory(prefix="mantlet-") as name:
+        sockets = Path(name)
+        log = folder / "log"
+        words = [
+            *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder / 'tpm'}"),
+            *("--server", f"type=unixio,path={sockets / 'tpm'}"),
+            # Where tpm2-tss looks for it: at the name of the other one, with this suffix.
+            *("--ctrl", f"type=unixio,path={sockets / 'tpm.ctrl'}"),
+            *("--flags", "not-need-init,startup-clear"),
+        ]
+        tpm = Running(site.tools.command(words, rw=[folder / "tpm", sockets]), log=log)
+        try:
+            _wait_for(sockets / "tpm", tpm)
+            argv = ["python3", "-IB", "-c", _PROGRAM, str(library), f"swtpm:path={sockets / 'tpm'}"]
+            options = [
+                *("--ro-bind", f"{folder}/run/mantlet", "/run/mantlet"),
+                *("--bind", str(sockets), "/run/mantlet-serve"),
+            ]
+            agent = Running(site.tools.command(argv, ro=[library], rw=[sockets], options=options), log=log)
+            try:
+                answering = sockets / "evidence.sock"
+                _wait_for(answering, agent)
+                for _ in range(_REQUESTS):
+                    _ask(answering)
+                yield agent
+            finally:
+                agent.stop()
+        finally:
+            tpm.stop()
+
+
+def _ask(where: Path) -> None:
+    """Ask for evidence as the front does. UnavailableError when there is none."""
+    body = strictjson.encode({"nonce": secrets.token_hex(evidence.NONCE_SIZE)})
+    head = f"POST {EVIDENCE_PATH} HTTP/1.1\r\nHost: mantlet\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_SECONDS)
+        connection.connect(str(where))
+        connection.sendall(head.encode("ascii") + body)
+        answer = b""
+        while chunk := connection.recv(1 << 16):
+            answer += chunk
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise UnavailableError(
+            f"agent: expected evidence, found {answer[:200]!r}",
+            hint="run `scripts/just test`: its tests of the agent say more",
+        )
+
+
+def _wait_for(path: Path, owner: Running) -> None:
+    end = time.monotonic() + _SECONDS
+    while not path.exists():
+        if owner.returncode is not None or time.monotonic() > end:
+            raise UnavailableError(
+                f"expected {owner.program} to listen, found: {owner.last_words()}",
+                hint="run `scripts/just tools`, and check that build/ is writable",
+            )
+        time.sleep(0.05)
+
+
+def _peak(pid: int) -> float:
+    """The most memory that a process has had resident so far, in MB."""
+    found = _PEAK.search(Path(f"/proc/{pid}/status").read_text("ascii"))
+    if found is None:
+        raise UnavailableError(
+            f"expected VmHWM in the status of process {pid}, found none",
+            hint="the process ended: run the same command again",
+        )
+    return int(found[1]) * 1024 / 1e6

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an attacker does to the disks of a machine that is off: one change each, on copies."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from mantlet.edge import process
+from mantlet.edge.image import Build
+from mantlet.edge.tools import ToolsTree
+from mantlet.predict import pe, uki
+from mantlet_measure import dsse, volume
+
+_SECTOR = 512
+# PID 1 itself: nothing boots without this block.
+_FIRST_PROGRAM = "/usr/lib/systemd/systemd"
+
+
+def flip(path: Path, offset: int) -> None:
+    """Flip one bit of the byte at `offset`."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        (byte,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+def flip_in_kernel(built: Build, disk: Path) -> None:
+    """Flip a bit in the middle of the kernel, on the ESP."""
+    section = pe.decode(built.path("uki.efi").read_bytes(), what=uki.WHAT).section(".linux")
+    assert section is not None
+    flip(disk, _uki_offset(built, disk) + section.raw_offset + section.raw_size // 2)
+
+
+def give_a_console(built: Build, disk: Path) -> None:
+    """Let the kernel command line on the ESP speak to a console, in as many bytes as before."""
+    image = pe.decode(built.path("uki.efi").read_bytes(), what=uki.WHAT)
+    section = image.section(".cmdline")
+    assert section is not None
+    at = image.content(section).index(b"console=null")
+    with disk.open("r+b") as file:
+        file.seek(_uki_offset(built, disk) + section.raw_offset + at)
+        assert file.read(12) == b"console=null"
+        file.seek(-12, 1)
+        file.write(b"console=tty0")
+
+
+def flip_in_first_program(built: Build, disk: Path, tools: ToolsTree) -> None:
+    """Flip a bit of the root file system where PID 1's program lies."""
+    root = built.path("root.raw")
+    argv = ["dump.erofs", "-e", f"--path={_FIRST_PROGRAM}", str(root)]
+    said = process.run(tools.command(argv, ro=[root])).stdout.decode()
+    (extent,) = [line for line in said.splitlines() if line.lstrip().startswith("0:")]
+    physical = int(extent.split(":")[2].partition("..")[0])
+    with root.open("rb") as file:
+        file.seek(physical)
+        block = file.read(4096)
+    at = partition(disk, lambda entry: entry["name"].startswith("root") and "verity" not in entry["name"], tools)
+    with disk.open("rb") as file:
+        file.seek(at + physical)
+        assert file.read(4096) == block
+    flip(disk, at + physical + 100)
+
+
+def partition(disk: Path, wanted: Callable[[dict[str, str]], bool], tools: ToolsTree) -> int:
+    """Where the one partition that is wanted starts, in bytes."""
+    said = process.run(tools.command(["sfdisk", "--json", str(disk)], ro=[disk])).stdout
+    entries = json.loads(said)["partitiontable"]["partitions"]
+    (entry,) = [entry for entry in entries if wanted(entry)]
+    return int(entry["start"]) * _SECTOR
+
+
+def rewrite_document(
+    deployment: Path, change: Callable[[dsse.Envelope], dsse.Envelope], tools: ToolsTree
+) -> None:
+    """Replace the document of a deployment volume by a changed one, in a slot without a fault."""
+    at = partition(deployment, lambda entry: entry["name"] == volume.PARTITION, tools) + volume.DOCUMENT_OFFSET
+    with deployment.open("r+b") as file:
+        file.seek(at)
+        payload = volume.decode_slot(file.read(volume.SLOT_SIZE))
+        assert payload is not None
+        file.seek(at)
+        file.write(volume.encode_slot(dsse.encode(change(dsse.decode(payload)))))
+
+
+def cut_in_half(source: Path, target: Path) -> None:
+    """Copy a disk image as an interrupted download leaves it."""
+    shutil.copyfile(source, target)
+    with target.open("r+b") as file:
+        file.truncate(target.stat().st_size // 2)
+
+
+def _uki_offset(built: Build, disk: Path) -> int:
+    """Where the UKI lies on the disk: in one piece, since it was the first file on its file system."""
+    content, data = built.path("uki.efi").read_bytes(), disk.read_bytes()
+    at = data.find(content[:4096])
+    assert data[at : at + len(content)] == content
+    return at

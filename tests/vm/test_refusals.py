@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One machine that has its key, and what becomes of it after one change by somebody with access to its disks.
+
+Every attack boots a copy of that machine. Untouched, it serves without help; so whatever keeps it from serving is
+the change. The verdict is the TPM's log: it says whether a key was released.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mantlet.cli.boot import SERVING
+from mantlet.edge.accelerator import VARIABLES
+from mantlet.edge.machine import Hardware, Line
+from mantlet.release import manifest
+from mantlet_measure import dsse
+from mantlet_measure.pcr import BANKS, ENFORCED
+from tests.tiny_gguf import tiny_gguf
+from tests.vm import damage, tpm_trace
+from tests.vm.conftest import TINY
+from tests.vm.rig import BOOT_SECONDS, Rig, Site
+from tests.vm.tpm_trace import Trace
+
+pytestmark = pytest.mark.vm
+
+EXTRA_WORD = "quiet"
+FIRMWARE_SAYS = b"Access Denied"
+FIRMWARE_SECONDS = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """A change to a copy of the sealed machine, and the last thing that the machine says after it.
+
+    last: None when the agent never comes to say anything. unsealed: how often the TPM releases the key.
+    moved: the enforced registers that are not what the release predicts; None when the boot ends too early.
+    """
+
+    change: Callable[[Rig, Site, Path], tuple[Site, Hardware]]
+    last: Line | None
+    unsealed: int = 0
+    moved: tuple[int, ...] | None = ()
+
+
+def root_flipped(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
+    disk = copied_disk(rig, folder)
+    damage.flip_in_first_program(rig.built, disk, rig.tools)
+    return site, replace(rig.hardware(site), disk=disk)
+
+
+def command_line_added(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
+    word = f"type=11,value=io.systemd.stub.kernel-cmdline-extra={EXTRA_WORD}"
+    return site, replace(rig.hardware(site), extra=("-smbios", word))
+
+
+def secure_boot_off(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
+    (site.folder / "OVMF_VARS.fd").unlink()
+    return site, replace(rig.hardware(site), variables=rig.tools.root / VARIABLES.lstrip("/"))
+
+
+def document_flipped(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
+    def flip(envelope: dsse.Envelope) -> dsse.Envelope:
+        assert envelope.payload.count(b'"id":"tiny"') == 2
+        return replace(envelope, payload=envelope.payload.replace(b'"id":"tiny"', b'"id":"tinx"', 1))
+
+    damage.rewrite_document(site.deployment, flip, rig.tools)
+    return site, rig.hardware(site)
+
+
+def document_signed_by_another(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
+    def sign(envelope: dsse.Envelope) -> dsse.Envelope:
+        return dsse.sign(envelope.payload_type, envelope.payload, [Ed25519PrivateKey.generate()])
+
+    damage.rewrite_document(site.deployment, sign, rig.tools)
+    return site, rig.hardware(site)
+
+
+def weights_truncated(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
+    weights = folder / "weights.raw"
+    damage.cut_in_half(site.weights, weights)
+    return site, replace(rig.hardware(site), weights=weights)
+
+
+def weights_foreign(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
+    model = bytearray(tiny_gguf())
+    model[-1] ^= 1
+    (folder / "tiny.gguf").write_bytes(model)
+    other = folder / "foreign"
+    # With the same data key: not the cipher but the hash tree must find it.
+    words = ("weights", "pack", str(folder / "tiny.gguf"), "--id", TINY, "--key", str(site.key))
+    rig.expect(*words, "--output", str(other))
+    foreign = other / f"{TINY}.raw"
+    assert foreign.stat().st_size == site.weights.stat().st_size
+    assert foreign.read_bytes() != site.weights.read_bytes()
+    return site, replace(rig.hardware(site), weights=foreign)
+
+
+def another_tpm(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
+    shutil.rmtree(site.folder / "tpm")
+    return site, rig.hardware(site)
+
+
+UNAPPROVED = Line("unseal", "sealed-key-unapproved")
+
+ATTACKS = {
+    "a root file system with a flipped bit": Attack(change=root_flipped, last=None, moved=None),
+    "a command line that the hypervisor adds to": Attack(change=command_line_added, last=UNAPPROVED, moved=(12,)),
+    "a firmware without Secure Boot": Attack(change=secure_boot_off, last=UNAPPROVED, moved=(7,)),
+    "a deployment document with a flipped bit": Attack(
+        change=document_flipped, last=Line("configure", "document-unsigned")
+    ),
+    "a deployment document of another signer": Attack(
+        change=document_signed_by_another, last=Line("configure", "document-unsigned")
+    ),
+    "truncated weights": Attack(change=weights_truncated, last=Line("weights", "weights-absent")),
+    "weights of another model": Attack(
+        change=weights_foreign, last=Line("launch", "weights-corrupt"), unsealed=1
+    ),
+    "another machine": Attack(change=another_tpm, last=Line("unseal", "sealed-key-foreign")),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_machine_refuses_and_powers_off(rig: Rig, sealed: Site, tmp_path: Path, name: str) -> None:
+    attack = ATTACKS[name]
+    site, hardware = attack.change(rig, sealed.copy(tmp_path), tmp_path)
+    machine = rig.boot(site, hardware)
+    machine.wait_until_off(seconds=BOOT_SECONDS)
+    lines = machine.lines()
+    assert (lines[-1] if lines else None) == attack.last
+    assert SERVING not in lines
+    trace = Trace(machine.trace)
+    assert trace.results(tpm_trace.UNSEAL).count(tpm_trace.SUCCESS) == attack.unsealed
+    if attack.moved is not None:
+        assert moved(rig, trace) == attack.moved
+
+
+@pytest.mark.parametrize(
+    "change", [damage.flip_in_kernel, damage.give_a_console], ids=["a flipped bit", "another command line"]
+)
+def test_the_firmware_refuses_a_kernel_image_with(
+    rig: Rig, sealed: Site, tmp_path: Path, change: Callable[..., None]
+) -> None:
+    site = sealed.copy(tmp_path)
+    disk = copied_disk(rig, tmp_path)
+    change(rig.built, disk)
+    machine = rig.boot(site, replace(rig.hardware(site), disk=disk))
+    while FIRMWARE_SAYS not in machine.serial.read_bytes():
+        assert machine.is_on()
+        assert machine.elapsed < FIRMWARE_SECONDS, machine.serial.read_bytes()
+    rig.power_off()
+    assert machine.lines() == ()
+    assert Trace(machine.trace).results(tpm_trace.UNSEAL) == []
+
+
+def copied_disk(rig: Rig, folder: Path) -> Path:
+    """A copy of the build's disk."""
+    disk = folder / "disk.raw"
+    shutil.copyfile(rig.built.path("disk.raw"), disk)
+    return disk
+
+
+def moved(rig: Rig, trace: Trace) -> tuple[int, ...]:
+    """The enforced registers, but the agent's own, that differ from the manifest; in both banks, or this fails."""
+    platform = manifest.decode(rig.manifest.read_bytes()).platforms["qemu-ovmf"]
+    found = []
+    for bank in BANKS:
+        given = trace.registers(bank)
+        found.append(tuple(n for n in ENFORCED if n != 15 and given[n] != platform.banks[bank][n].value))
+    assert found[0] == found[1]
+    return found[0]

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The second boot of the same machine: no one hands anything over, and no register drifts."""
+
+import pytest
+
+from mantlet.edge.machine import Line
+from mantlet_measure.evidence import State
+from mantlet_measure.pcr import BANKS, ENFORCED, Bank
+from tests.vm import tpm_trace
+from tests.vm.conftest import Boot, Watch
+from tests.vm.tpm_trace import Trace
+
+pytestmark = pytest.mark.vm
+
+
+def test_it_serves_without_anybody(second: Watch) -> None:
+    stages = ("inspect", "configure", "weights", "unseal", "cap", "launch", "serve")
+    assert second.machine.lines() == tuple(Line(stage, "ok") for stage in stages)
+
+
+@pytest.mark.parametrize("bank", BANKS)
+def test_no_enforced_register_drifts(first: Boot, second: Watch, bank: Bank) -> None:
+    before, now = first.trace.registers(bank), Trace(second.machine.trace).registers(bank)
+    assert {number: now[number] for number in ENFORCED} == {number: before[number] for number in ENFORCED}
+    reported = second.evidence[State.SERVING].pcrs[bank]
+    assert {number: reported[number] for number in ENFORCED} == {
+        number: before[number] for number in ENFORCED
+    }
+
+
+def test_the_tpm_releases_the_key_once_more_and_once_only(second: Watch) -> None:
+    results = Trace(second.machine.trace).results(tpm_trace.UNSEAL)
+    assert results == [tpm_trace.SUCCESS, tpm_trace.POLICY_FAIL_OF_SESSION_1]
+
+
+def test_the_tls_key_is_a_new_one_and_the_attestation_key_the_same(first: Boot, second: Watch) -> None:
+    before, now = first.results[State.SERVING], second.results[State.SERVING]
+    assert before.tls_spki_sha256 != now.tls_spki_sha256
+    assert before.attestation_key_name == now.attestation_key_name
+
+
+def test_it_takes_no_key_while_it_serves(second: Watch) -> None:
+    with second.rig.connect(second.machine) as connection:
+        answer = connection.request("POST", "/.well-known/mantlet/sealed-key", b"{}", limit=4096)
+    assert answer.status == 409
