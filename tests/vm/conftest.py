@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machines of this room. Each is made once; a live one is booted again only when another took its place."""
+"""The machines of this room. A live one is booted again only when another has taken its place."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,69 +10,16 @@ from pathlib import Path
 import pytest
 
 from mantlet.cli.boot import AWAITING_KEY, SERVING
-from mantlet.client.attest import attest, fetch_evidence
 from mantlet.edge import accelerator, demo_model, project
 from mantlet.edge.image import Build
 from mantlet.edge.keys import KeyFolder
-from mantlet.edge.machine import Line, Machine
 from mantlet.edge.tools import ToolsTree
-from mantlet.verifier.result import AttestationResult
-from mantlet_measure import evidence as evidence_format
-from mantlet_measure.evidence import Evidence, State
+from mantlet_measure.evidence import State
 from tests.tiny_gguf import tiny_gguf
 from tests.vm.exposed import Exposed
 from tests.vm.exposed import exposed as plug_in_everything
-from tests.vm.rig import BOOT_SECONDS, Rig, Site
-from tests.vm.tpm_trace import Trace
-
-TINY = "tiny"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Boot:
-    """One boot as it was seen from outside while it was on."""
-
-    lines: tuple[Line, ...]
-    serial: bytes
-    trace: Trace
-    evidence: dict[State, Evidence]
-    results: dict[State, AttestationResult]
-    times: dict[str, float]
-
-
-@dataclass(kw_only=True)
-class Watch:
-    """Collects what becomes a `Boot`."""
-
-    rig: Rig
-    machine: Machine
-    evidence: dict[State, Evidence] = field(default_factory=dict)
-    results: dict[State, AttestationResult] = field(default_factory=dict)
-    times: dict[str, float] = field(default_factory=dict)
-
-    def wait_for(self, line: Line) -> None:
-        """Wait for a line, and note when each came."""
-        self.machine.wait_for(line, seconds=BOOT_SECONDS, tell=self._tell)
-
-    def attest(self, state: State) -> None:
-        """Verify the machine, and keep evidence of that state as it was received."""
-        with self.rig.connect(self.machine) as connection:
-            self.results[state] = attest(connection, self.rig.question(state))
-            self.evidence[state] = evidence_format.decode(fetch_evidence(connection, bytes(range(32))))
-
-    def seen(self) -> Boot:
-        """Return all of it."""
-        return Boot(
-            lines=self.machine.lines(),
-            serial=self.machine.serial.read_bytes(),
-            trace=Trace(self.machine.trace),
-            evidence=self.evidence,
-            results=self.results,
-            times=self.times,
-        )
-
-    def _tell(self, elapsed: float, line: Line) -> None:
-        self.times.setdefault(f"{line.stage} {line.code}", round(elapsed, 1))
+from tests.vm.rig import Rig, Site
+from tests.vm.watch import Boot, Watch
 
 
 @pytest.fixture(scope="session")
@@ -143,29 +90,33 @@ def tiny_model(rig: Rig) -> Path:
 @pytest.fixture(scope="session")
 def sealed(rig: Rig, tiny_model: Path) -> Site:
     """A machine that has its key, and is off: it serves the tiny model whenever it is booted untouched."""
-    site = rig.site(TINY, tiny_model, model_id=TINY)
+    site = rig.site("tiny", tiny_model, model_id="tiny")
     rig.provision(site)
     rig.power_off()
     return site
 
 
+@dataclass(kw_only=True)
+class Plugged:
+    """The machine with everything plugged in, and what must be unplugged before it is booted again."""
+
+    stack: ExitStack = field(default_factory=ExitStack)
+    current: Exposed | None = None
+
+
 @pytest.fixture(scope="session")
-def _exposed() -> Iterator[dict[str, tuple[ExitStack, Exposed]]]:
-    live: dict[str, tuple[ExitStack, Exposed]] = {}
-    yield live
-    for stack, _ in live.values():
-        stack.close()
+def _plugged() -> Iterator[Plugged]:
+    plugged = Plugged()
+    yield plugged
+    plugged.stack.close()
 
 
 @pytest.fixture
-def exposed(rig: Rig, sealed: Site, _exposed: dict[str, tuple[ExitStack, Exposed]]) -> Exposed:
+def exposed(rig: Rig, sealed: Site, _plugged: Plugged) -> Exposed:
     """A copy of the sealed machine with everything plugged in, on and serving."""
-    stack, found = _exposed.get("", (ExitStack(), None))
-    if found is None or not rig.is_current(found.machine):
-        stack.close()
-        stack = ExitStack()
+    if _plugged.current is None or not rig.is_current(_plugged.current.machine):
+        _plugged.stack.close()
         # Unix sockets have short names only.
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mantlet-")))
-        found = stack.enter_context(plug_in_everything(rig, sealed.copy(folder), folder))
-        _exposed[""] = stack, found
-    return found
+        folder = Path(_plugged.stack.enter_context(tempfile.TemporaryDirectory(prefix="mantlet-")))
+        _plugged.current = _plugged.stack.enter_context(plug_in_everything(rig, sealed.copy(folder), folder))
+    return _plugged.current

@@ -56,7 +56,9 @@ def flip_in_first_program(built: Build, disk: Path, tools: ToolsTree) -> None:
     with root.open("rb") as file:
         file.seek(physical)
         block = file.read(4096)
-    at = partition(disk, lambda entry: entry["name"].startswith("root") and "verity" not in entry["name"], tools)
+    at = partition(
+        disk, lambda entry: entry["name"].startswith("root") and "verity" not in entry["name"], tools
+    )
     with disk.open("rb") as file:
         file.seek(at + physical)
         assert file.read(4096) == block
@@ -75,7 +77,9 @@ def rewrite_document(
     deployment: Path, change: Callable[[dsse.Envelope], dsse.Envelope], tools: ToolsTree
 ) -> None:
     """Replace the document of a deployment volume by a changed one, in a slot without a fault."""
-    at = partition(deployment, lambda entry: entry["name"] == volume.PARTITION, tools) + volume.DOCUMENT_OFFSET
+    at = (
+        partition(deployment, lambda entry: entry["name"] == volume.PARTITION, tools) + volume.DOCUMENT_OFFSET
+    )
     with deployment.open("r+b") as file:
         file.seek(at)
         payload = volume.decode_slot(file.read(volume.SLOT_SIZE))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine with everything somebody could plug in: ports of every kind, a screen, keys, a neighbour on its wire."""
+"""A machine with all that somebody could plug in: ports of every kind, a screen, keys, a neighbour."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager

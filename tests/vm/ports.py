@@ -37,7 +37,7 @@ class Port:
         return bytes(self._heard)
 
     def type(self, text: bytes) -> None:
-        """Type. A port that nobody reads takes what fits into its FIFO; the rest waits, and so would a person."""
+        """Type. A port that nobody reads takes what fits into its FIFO; the rest is lost."""
         try:
             self._socket.send(text)
         except BlockingIOError:

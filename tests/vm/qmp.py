@@ -54,7 +54,7 @@ class Monitor:
         return path.read_bytes()
 
     def plug_cable(self, port: str, path: Path, *, log: Path) -> None:
-        """Put a cable with somebody at its other end into a port whose output went to a file; the file goes on."""
+        """Put a cable with somebody at its other end into a port that wrote to a file; the file goes on."""
         address = {"type": "unix", "data": {"path": str(path)}}
         backend = {"addr": address, "server": True, "wait": False, "logfile": str(log), "logappend": True}
         self.call("chardev-change", id=port, backend={"type": "socket", "data": backend})

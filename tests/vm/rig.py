@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The test bench: one wall socket, so one machine at a time; what every machine has; the verbs as users type them.
+"""The test bench: one wall socket, so one machine at a time; what every machine has; the verbs as typed.
 
-A machine's folder, its deployment volume and its pack make a `Site`. Everything goes through the product's own
-verbs and its own client.
+A machine's folder, its deployment volume and its pack make a `Site`. Everything goes through the product's
+own verbs and its own client.
 """
 
 import contextlib

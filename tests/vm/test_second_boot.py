@@ -7,8 +7,8 @@ from mantlet.edge.machine import Line
 from mantlet_measure.evidence import State
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank
 from tests.vm import tpm_trace
-from tests.vm.conftest import Boot, Watch
 from tests.vm.tpm_trace import Trace
+from tests.vm.watch import Boot, Watch
 
 pytestmark = pytest.mark.vm
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a serving machine answers: the real model, through TLS pinned to the verified key, and nothing else."""
+"""What a serving machine answers: the real model, over TLS with the verified key, and nothing else."""
 
 import hashlib
 import json
+import re
 import socket
 import ssl
 
@@ -13,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from mantlet.client import chat
 from mantlet.edge import demo_model
 from mantlet_measure.evidence import State
-from tests.vm.conftest import Watch
 from tests.vm.rig import PATIENCE
+from tests.vm.watch import Watch
 
 pytestmark = pytest.mark.vm
 
@@ -24,9 +25,10 @@ QUESTION = "What is the capital of France?"
 
 def test_ask_verifies_the_machine_and_prints_an_answer_of_the_real_model(second: Watch) -> None:
     address = f"https://127.0.0.1:{second.machine.port}"
-    said = second.rig.expect("ask", address, QUESTION, "--max-tokens", "24", *second.rig.trust())
-    assert "Paris" in said.result
-    assert "software TPM" in said.story
+    said = second.rig.expect("ask", address, QUESTION, "--max-tokens", "12", *second.rig.trust())
+    # What it says is drawn at random; that it says words, and not what tests/tiny_gguf.py would, is not.
+    assert len(re.findall(r"\w{2,}", said.result)) >= 3, said.result
+    assert "TEST POLICY: the TPM is software" in said.story
     assert "ACCEPTED" in said.story
     assert said.story.index("ACCEPTED") < said.story.index("over the verified connection")
 
@@ -34,7 +36,7 @@ def test_ask_verifies_the_machine_and_prints_an_answer_of_the_real_model(second:
 def test_tokens_come_one_by_one_on_the_verified_connection(second: Watch) -> None:
     with second.rig.connect(second.machine) as connection:
         assert connection.tls_spki_sha256 == second.results[State.SERVING].tls_spki_sha256
-        pieces = list(chat.ask(connection, QUESTION, model=demo_model.MODEL_ID, max_tokens=8))
+        pieces = list(chat.ask(connection, QUESTION, model=demo_model.MODEL_ID, max_tokens=4))
     assert len(pieces) > 2
 
 
@@ -52,7 +54,7 @@ def test_the_list_of_models_names_the_model_and_no_path(second: Watch) -> None:
     [
         *("/", "/slots", "/props", "/metrics", "/health", "/v1/health", "/v1/nope", "/models", "/completion"),
         *("/tokenize", "/apply-template", "/lora-adapters", "/infill", "/index.html", "/v1/models/"),
-        *("/v1/../slots", "//slots", "/%2e%2e/slots", "/.well-known/mantlet/", "/.well-known/mantlet/nope"),
+        *("/v1/../slots", "//slots", "/.well-known/mantlet/", "/.well-known/mantlet/nope"),
         *("/.error/absent", "/v1/models/../../slots", "/api/tags", "/cors-proxy", "/tools"),
     ],
 )
@@ -62,6 +64,14 @@ def test_every_other_path_is_not_there(second: Watch, method: str, path: str) ->
         answer = connection.request(method, path, b"{}" if method == "POST" else None, limit=LIMIT)
     assert answer.status == 404
     assert json.loads(answer.body)["error"]["code"] == "not-found"
+
+
+@pytest.mark.parametrize("path", ["/%2e%2e/slots", "/v1/../../slots", "/%zz", "/%00"])
+def test_a_path_that_leads_out_or_does_not_parse_is_malformed(second: Watch, path: str) -> None:
+    with second.rig.connect(second.machine) as connection:
+        answer = connection.request("GET", path, limit=LIMIT)
+    assert answer.status == 400
+    assert json.loads(answer.body)["error"]["code"] == "malformed"
 
 
 @pytest.mark.parametrize(
@@ -107,12 +117,13 @@ def test_the_status_says_that_it_serves(second: Watch) -> None:
     assert json.loads(answer.body) == {"stage": "serve", "code": "ok"}
 
 
-def test_the_other_routes_of_the_runtime_answer(second: Watch) -> None:
-    body = json.dumps({"model": demo_model.MODEL_ID, "prompt": "One, two,", "max_tokens": 2}).encode()
+def test_the_model_knows_the_capital_of_france(second: Watch) -> None:
+    prompt = {"model": demo_model.MODEL_ID, "prompt": "The capital of France is", "max_tokens": 3}
+    body = json.dumps(prompt | {"temperature": 0}).encode()
     with second.rig.connect(second.machine) as connection:
         answer = connection.request("POST", "/v1/completions", body, limit=LIMIT)
     assert answer.status == 200
-    assert json.loads(answer.body)["choices"][0]["text"]
+    assert "Paris" in json.loads(answer.body)["choices"][0]["text"]
 
 
 def _handshake(second: Watch, version: ssl.TLSVersion) -> ssl.SSLSocket:

@@ -15,7 +15,7 @@ from mantlet.verifier.steps import Step, VerificationError
 from mantlet.verifier.verify import Request, verify
 from mantlet_measure import evidence as evidence_format
 from mantlet_measure.evidence import State
-from tests.vm.conftest import Boot, Watch
+from tests.vm.watch import Boot, Watch
 
 pytestmark = pytest.mark.vm
 
@@ -34,7 +34,7 @@ def refused_at(second: Watch, data: bytes, *, nonce: bytes, spki_sha256: bytes |
         )
         with pytest.raises(VerificationError) as caught:
             verify(data, request, activate=lambda credential: activate(connection, credential))
-    return caught.value.step
+    return Step(caught.value.step)
 
 
 def fetch(second: Watch, nonce: bytes) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a TPM was told in one boot, read from its own log: a source that shares no code and no input with logs,
+"""What a TPM was told in one boot, read from its own log: a source that shares nothing with event logs,
 quotes and predictions.
 
 swtpm (level 20) writes each command and each answer as a hex dump. Numbers are those of the TPM 2.0 Library,

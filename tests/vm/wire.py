@@ -22,7 +22,7 @@ OURS = bytes([10, 0, 2, 99])
 _BROADCAST = b"\xff" * 6
 _ARP, _IPV4 = 0x0806, 0x0800
 _TCP, _UDP, _ICMP = 6, 17, 1
-_SYN, _RST, _ACK = 0x02, 0x04, 0x10
+_SYN, _RST = 0x02, 0x04
 _SOURCE_PORT = 40000
 _BATCH = 256
 
@@ -88,7 +88,7 @@ class Wire:
         assert self.machine_mac, "the machine does not answer ARP"
 
     def scan_tcp(self, ports: Iterable[int], *, rounds: int = 6) -> dict[int, bool]:
-        """Send a SYN to every port; True: it accepts connections, False: it resets them. Silent ports are missing."""
+        """Send a SYN to each port; True: it accepts, False: it resets. Silent ports are missing."""
         answers: dict[int, bool] = {}
         wanted = list(ports)
         for _ in range(rounds):
@@ -102,7 +102,7 @@ class Wire:
         return answers
 
     def probe_udp(self, port: int) -> tuple[list[bytes], list[int]]:
-        """Send a datagram; return the datagrams that come back, and the codes of ICMP Destination Unreachable."""
+        """Send a datagram; return the datagrams that come back, and the codes of Destination Unreachable."""
         self._send_ip(_UDP, lambda pseudo: _datagram(pseudo, port))
         datagrams, unreachable = [], []
         # The kernel sends one such message a second to one neighbour (icmp_ratelimit).

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files: read with a limit, written so that a name never stands for half a file."""
 
+import fcntl
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mantlet_measure.errors import DecodeError
@@ -31,6 +34,20 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path, *, wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file `path`; call `wait` once if somebody else holds it, then wait for them."""
+    with path.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wait()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        # What we start holds the lock too: a build whose parent was killed is not joined by another.
+        os.set_inheritable(lock.fileno(), True)
+        yield
 
 
 def link_atomic(path: Path, target: str) -> None:

@@ -50,15 +50,21 @@ def build(*, keys: KeyFolder, tools: ToolsTree, folder: Path | None = None) -> B
 
     folder: where the build and the link `latest` go (default: `build/`).
     """
-    root, folder = project.root(), folder or project.build_folder()
-    name = recipe.version(root)
-    rendered = folder / ".recipe"
+    folder = folder or project.build_folder()
     folder.mkdir(exist_ok=True)
+    with files.alone(folder / ".lock", wait=lambda: output.step("Waiting for another build in this folder…")):
+        return _build(folder, keys=keys, tools=tools)
+
+
+def _build(folder: Path, *, keys: KeyFolder, tools: ToolsTree) -> Build:
+    name = recipe.version(project.root())
+    rendered = folder / ".recipe"
     image = render(rendered, name=name, keys=keys)
     final = folder / f"{image['id']}_{name.text}_x86-64"
-    partial = folder / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    # What an interrupted build left, of this version or another, goes.
+    for leftover in folder.glob(".*.partial"):
+        shutil.rmtree(leftover)
+    partial = files.new_directory(folder / f".{final.name}.partial")
     try:
         assemble(rendered, partial, image=image, epoch=name.epoch, keys=keys, tools=tools)
         output.step("Predicting PCRs…")
@@ -105,20 +111,22 @@ def run_mkosi(rendered: Path, staging: Path, *, tools: ToolsTree, log: Path) -> 
     """
     # Named by the tree's key: packages of another state of the mirror never meet.
     cache = project.tools_folder() / f"cache-{tools.key}"
-    for part in ("packages", "incremental", "workspace"):
+    for part in ("packages", "incremental"):
         (cache / part).mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     staging.mkdir()
+    workspace = files.new_directory(staging.with_name(f"{staging.name}-workspace"))
     process.run(
         [
             *(sys.executable, "-m", "mkosi", f"--tools-tree={tools.root}", "--incremental=yes"),
             *(f"--package-cache-dir={cache}/packages", f"--cache-dir={cache}/incremental"),
-            *(f"--workspace-dir={cache}/workspace", f"--output-dir={staging}", "--force", "build"),
+            *(f"--workspace-dir={workspace}", f"--output-dir={staging}", "--force", "build"),
         ],
         cwd=rendered,
         env={"PYTHONPATH": str(tools.root / "usr/lib/python3/dist-packages"), "PYTHONDONTWRITEBYTECODE": "1"},
         log=log,
     )
+    shutil.rmtree(workspace)
 
 
 def _collect(staging: Path, target: Path) -> None:

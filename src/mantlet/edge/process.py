@@ -54,6 +54,8 @@ def run(
             cwd=cwd,
             env=_environment(env),
             check=False,
+            # Descriptors are closed on exec unless they are marked as inheritable, as locks are.
+            close_fds=False,
         )
     except FileNotFoundError:
         raise _missing(argv) from None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The default model is the one that is named, or there is none. pip is stood in for: nothing is downloaded."""
+"""The default model is the one that is named, or there is none. pip is stood in for; nothing is fetched."""
 
 import zipfile
 from collections.abc import Sequence

@@ -2,6 +2,7 @@
 """A name never stands for half a file."""
 
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,20 @@ def test_a_finished_directory_takes_the_place_of_the_old_one(tmp_path: Path) -> 
         files.replace_directory(tmp_path / "build", partial)
     assert (tmp_path / "build" / "disk").read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["build"]
+
+
+def test_a_second_holder_of_a_lock_waits_and_says_so(tmp_path: Path) -> None:
+    told = threading.Event()
+
+    def second() -> None:
+        with files.alone(tmp_path / "lock", wait=told.set):
+            pass
+
+    waiting = threading.Thread(target=second)
+    with files.alone(tmp_path / "lock", wait=lambda: pytest.fail("nobody else holds it")):
+        waiting.start()
+        assert told.wait(10)
+        waiting.join(0.1)
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert not waiting.is_alive()

@@ -12,8 +12,8 @@ from mantlet.edge.bench.variants import REACHED, plain_recipe, reference_machine
 
 def boot(site: Site) -> tuple[Outcome, ...]:
     """Power-on to serving, of a machine that has its key, beside power-on to an empty multi-user.target."""
-    ours, theirs = site.machine, reference_machine(site)
-    # The first boot of the other one is over too: the firmware has written its variables.
+    theirs, ours = reference_machine(site), site.machine
+    # Both have booted once before they are timed: the firmware has written its variables.
     site.power_on(theirs, REACHED)
     reached, serving = take_turns(
         site.rounds,

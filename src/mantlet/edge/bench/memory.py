@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much memory the agent holds while the machine serves, seen from outside.
+"""How much memory the agent's two processes hold, seen from outside.
 
-Nobody can look into the guest. So the serving process is run here, by the tools tree's Python, which is the
-image's: the same code, with byte code compiled as in the image, on a software TPM, with what a live machine's
-`boot` left behind. The kernel says what it holds. `boot` itself has ended by then, so it holds nothing.
+Nobody can look into the guest. So `serve` is run here, by the tools tree's Python, which is the image's: the
+same code, with byte code compiled as in the image, on a software TPM, with what a live machine's `boot` left
+behind. `boot` cannot run without block devices of its own: what is run in its place loads all modules of the
+agent, opens the TPM, makes the keys that `boot` makes, and stops there. The kernel says what they hold.
 """
 
 import re
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from mantlet.client.attest import EVIDENCE_PATH
@@ -26,12 +28,23 @@ from mantlet_measure.cel import encode_agent_log
 from mantlet_measure.errors import UnavailableError
 
 # The agent takes no options; where its TPM is has to be said before it starts.
-_PROGRAM = """
+_SERVE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from mantlet_agent import serve
 serve.TCTI = sys.argv[2]
 sys.exit(serve.main())
+"""
+_BOOT = """
+import importlib, pathlib, pkgutil, sys
+sys.path.insert(0, sys.argv[1])
+import mantlet_agent
+for module in pkgutil.iter_modules(mantlet_agent.__path__):
+    importlib.import_module("mantlet_agent." + module.name)
+mantlet_agent.tls.make_identity()
+with mantlet_agent.tpm.Tpm.open(sys.argv[2]) as tpm:
+    tpm.storage_root()
+    sys.stdout.write(pathlib.Path("/proc/self/status").read_text("ascii"))
 """
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 _REQUESTS = 20
@@ -39,26 +52,34 @@ _SECONDS = 30.0
 
 
 def measure(site: Site) -> tuple[Outcome, ...]:
-    """The peak of the serving process' resident memory over some requests for evidence, once a round."""
+    """The peak of each process' resident memory, once a round."""
     folder = files.new_directory(site.folder / "memory")
     library = folder / "agent"
     shutil.copytree(project.root() / "agent" / "src", library, ignore=shutil.ignore_patterns("__pycache__"))
     compile_all = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(library)]
     run(site.tools.command(compile_all, rw=[library]))
     _leave_as_boot_does(site, folder / "run")
-    values = []
+    serving, booting = [], []
     for _ in range(site.rounds):
-        state = files.new_directory(folder / "tpm")
-        shutil.copytree(site.machine.folder / "tpm", state, dirs_exist_ok=True)
-        with _serving(site, folder, library) as agent:
-            values.append(_peak(agent.pid))
+        with _tpm(site, folder) as sockets:
+            booting.append(_boot(site, library, sockets))
+        with _tpm(site, folder) as sockets:
+            serving.append(_serve(site, folder, library, sockets))
     shutil.rmtree(folder)
-    samples = Samples(label="peak of the serving process", unit=Unit.MEGABYTES, values=tuple(values))
-    how = (
-        f"VmHWM after {_REQUESTS} requests for evidence, run on this machine by the image's Python against "
-        "swtpm; the boot process has ended when the machine serves"
+    samples = tuple(
+        Samples(label=label, unit=Unit.MEGABYTES, values=tuple(values))
+        for label, values in (
+            ("`serve`, peak", serving),
+            ("`boot`, peak, ends when the machine serves", booting),
+        )
     )
-    return (single(samples, name="memory", goal="agent, resident", bound=60.0, how=how),)
+    how = (
+        f"VmHWM on this machine, with the image's Python and swtpm: `serve` after {_REQUESTS} requests for "
+        "evidence, `boot` with all modules loaded and its keys made; the larger one counts"
+    )
+    larger = max(samples, key=lambda side: side.median)
+    outcome = single(larger, name="memory", goal="agent, resident", bound=60.0, how=how)
+    return (replace(outcome, samples=samples),)
 
 
 def _leave_as_boot_does(site: Site, target: Path) -> None:
@@ -79,38 +100,55 @@ def _leave_as_boot_does(site: Site, target: Path) -> None:
 
 
 @contextmanager
-def _serving(site: Site, folder: Path, library: Path) -> Iterator[Running]:
-    """Run the serving process until it has answered some requests; it ends after the block."""
+def _tpm(site: Site, folder: Path) -> Iterator[Path]:
+    """Power on a copy of the machine's TPM for the block; yield the folder of its sockets."""
+    state = files.new_directory(folder / "tpm")
+    shutil.copytree(site.machine.folder / "tpm", state, dirs_exist_ok=True)
     # Unix sockets have short names only.
     with tempfile.TemporaryDirectory(prefix="mantlet-") as name:
         sockets = Path(name)
-        log = folder / "log"
         words = [
-            *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder / 'tpm'}"),
+            *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}"),
             *("--server", f"type=unixio,path={sockets / 'tpm'}"),
             # Where tpm2-tss looks for it: at the name of the other one, with this suffix.
             *("--ctrl", f"type=unixio,path={sockets / 'tpm.ctrl'}"),
             *("--flags", "not-need-init,startup-clear"),
         ]
-        tpm = Running(site.tools.command(words, rw=[folder / "tpm", sockets]), log=log)
+        tpm = Running(site.tools.command(words, rw=[state, sockets]), log=folder / "log")
         try:
             _wait_for(sockets / "tpm", tpm)
-            argv = ["python3", "-IB", "-c", _PROGRAM, str(library), f"swtpm:path={sockets / 'tpm'}"]
-            options = [
-                *("--ro-bind", f"{folder}/run/mantlet", "/run/mantlet"),
-                *("--bind", str(sockets), "/run/mantlet-serve"),
-            ]
-            agent = Running(site.tools.command(argv, ro=[library], rw=[sockets], options=options), log=log)
-            try:
-                answering = sockets / "evidence.sock"
-                _wait_for(answering, agent)
-                for _ in range(_REQUESTS):
-                    _ask(answering)
-                yield agent
-            finally:
-                agent.stop()
+            yield sockets
         finally:
             tpm.stop()
+
+
+def _python(program: str, library: Path, sockets: Path) -> list[str]:
+    return ["python3", "-IB", "-c", program, str(library), f"swtpm:path={sockets / 'tpm'}"]
+
+
+def _boot(site: Site, library: Path, sockets: Path) -> float:
+    """Run what stands for `boot`; return its peak."""
+    argv = _python(_BOOT, library, sockets)
+    return _peak(run(site.tools.command(argv, ro=[library], rw=[sockets])).stdout.decode("ascii"))
+
+
+def _serve(site: Site, folder: Path, library: Path, sockets: Path) -> float:
+    """Run `serve` until it has answered some requests; return its peak."""
+    options = [
+        *("--ro-bind", f"{folder}/run/mantlet", "/run/mantlet"),
+        *("--bind", str(sockets), "/run/mantlet-serve"),
+    ]
+    argv = _python(_SERVE, library, sockets)
+    command = site.tools.command(argv, ro=[library], rw=[sockets], options=options)
+    agent = Running(command, log=folder / "log")
+    try:
+        answering = sockets / "evidence.sock"
+        _wait_for(answering, agent)
+        for _ in range(_REQUESTS):
+            _ask(answering)
+        return _peak(Path(f"/proc/{agent.pid}/status").read_text("ascii"))
+    finally:
+        agent.stop()
 
 
 def _ask(where: Path) -> None:
@@ -142,12 +180,12 @@ def _wait_for(path: Path, owner: Running) -> None:
         time.sleep(0.05)
 
 
-def _peak(pid: int) -> float:
-    """The most memory that a process has had resident so far, in MB."""
-    found = _PEAK.search(Path(f"/proc/{pid}/status").read_text("ascii"))
+def _peak(status: str) -> float:
+    """The most memory that a process has had resident so far, in MB, by its status in /proc."""
+    found = _PEAK.search(status)
     if found is None:
         raise UnavailableError(
-            f"expected VmHWM in the status of process {pid}, found none",
+            "expected VmHWM in the status of a process of the agent, found none",
             hint="the process ended: run the same command again",
         )
     return int(found[1]) * 1024 / 1e6
