@@ -55,7 +55,7 @@ class Site:
 
     def copy(self, folder: Path) -> "Site":
         """The same machine before an attack: TPM, firmware variables and deployment volume are copies."""
-        shutil.copytree(self.folder, folder / "machine")
+        shutil.copytree(self.folder, folder / "machine", ignore=shutil.ignore_patterns("*.log", "*.trace"))
         shutil.copyfile(self.deployment, folder / "deployment.raw")
         return replace(self, folder=folder / "machine", deployment=folder / "deployment.raw")
 

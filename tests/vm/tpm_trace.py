@@ -102,9 +102,10 @@ class Trace:
                     f"a command {code:#x} changes a register too; this replay does not know it"
                 )
         values = {number: bytes(hashlib.new(bank).digest_size) for number in range(16)}
-        for each in self.extensions:
-            if each.register in values and bank in each.digests:
-                values[each.register] = hashlib.new(bank, values[each.register] + each.digests[bank]).digest()
+        for extension in self.extensions:
+            number, digest = extension.register, extension.digests.get(bank)
+            if number in values and digest is not None:
+                values[number] = hashlib.new(bank, values[number] + digest).digest()
         return values
 
 

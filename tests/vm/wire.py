@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.vm.ports import connect
@@ -95,7 +96,7 @@ class Wire:
             silent = [port for port in wanted if port not in answers]
             for start in range(0, len(silent), _BATCH):
                 for port in silent[start : start + _BATCH]:
-                    self._send_ip(_TCP, lambda pseudo, port=port: _syn(pseudo, port))
+                    self._send_ip(_TCP, partial(_syn, port=port))
                 for protocol, segment in self.packets(0.15):
                     if protocol == _TCP and int.from_bytes(segment[2:4], "big") == _SOURCE_PORT:
                         answers[int.from_bytes(segment[:2], "big")] = segment[13] & (_SYN | _RST) == _SYN
@@ -103,7 +104,7 @@ class Wire:
 
     def probe_udp(self, port: int) -> tuple[list[bytes], list[int]]:
         """Send a datagram; return the datagrams that come back, and the codes of Destination Unreachable."""
-        self._send_ip(_UDP, lambda pseudo: _datagram(pseudo, port))
+        self._send_ip(_UDP, partial(_datagram, port=port))
         datagrams, unreachable = [], []
         # The kernel sends one such message a second to one neighbour (icmp_ratelimit).
         end = time.monotonic() + 1.5
@@ -155,7 +156,7 @@ def _datagram(pseudo: bytes, port: int) -> bytes:
 def _checksum(data: bytes) -> int:
     """RFC 1071."""
     data += bytes(len(data) % 2)
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

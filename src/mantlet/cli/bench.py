@@ -45,12 +45,15 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("--rounds", type=_rounds, default=3, metavar="N", help="how often, in turns (3)")
     parser.add_argument("--model", type=Path, metavar="FILE", help="a GGUF (default: SmolLM2-135M-Instruct)")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md too")
-    parser.set_defaults(handler=run)
+    parser.set_defaults(handler=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print: 0 when every bound was kept, 1 when one was missed."""
-    names = arguments.only or [name for name in PARTS if name not in _ASKED_FOR]
+    whole_run = [name for name in PARTS if name not in _ASKED_FOR]
+    names = arguments.only or whole_run
+    if arguments.write and not set(whole_run) <= set(names):
+        arguments.usage_error(f"--write takes a whole run: {', '.join(whole_run)}")
     site = Site(model=arguments.model, rounds=arguments.rounds)
     outcomes: list[Outcome] = []
     for name in PARTS:

@@ -103,9 +103,17 @@ def test_a_missed_bound_is_exit_code_1_and_json_says_which(
 
 
 @pytest.mark.parametrize(
-    "words", [["--only", "speed"], ["--rounds", "0"], ["--rounds", "-1"], ["--rounds", "many"], ["--only"]]
+    "words",
+    [
+        ["--only", "speed"],
+        ["--rounds", "0"],
+        ["--rounds", "-1"],
+        ["--rounds", "many"],
+        ["--only"],
+        ["--only", "sizes", "--write"],
+    ],
 )
-def test_a_part_that_does_not_exist_and_no_rounds_are_usage_errors(words: list[str]) -> None:
+def test_an_unknown_part_no_rounds_and_half_a_document_are_usage_errors(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["bench", *words], {})
     assert ended.value.code == 2

@@ -13,6 +13,8 @@ from pathlib import Path
 from mantlet.edge import files, image, project, recipe
 from mantlet.edge.bench.site import Site
 from mantlet.edge.machine import Hardware, Line, Machine
+from mantlet.predict import pe
+from mantlet_measure.errors import MantletError
 
 REACHED = Line("reference", "reached")
 _UNIT = "mantlet-reference.service"
@@ -43,8 +45,25 @@ def reference_machine(site: Site) -> Machine:
     _empty(rendered)
     target.mkdir()
     image.assemble(rendered, target, image=parameters, epoch=version.epoch, keys=site.keys, tools=site.tools)
+    _require_same_start(site.build, target)
     hardware = Hardware(disk=target / "disk.raw", variables=target / "OVMF_VARS.fd")
     return site.new_machine("reference", hardware)
+
+
+def _require_same_start(build: Path, reference: Path) -> None:
+    """Refuse a reference whose kernel or initrd is not the build's, byte for byte."""
+    for section in (".linux", ".initrd"):
+        if _section(build / "uki.efi", section) != _section(reference / "uki.efi", section):
+            raise MantletError(
+                f"reference image: expected the {section} of {build.name}, found another",
+                hint="it is of another state of the recipes: `scripts/just build-image`, then the same again",
+            )
+
+
+def _section(uki: Path, name: str) -> bytes:
+    decoded = pe.decode(files.read(uki, limit=pe.LIMIT, what="UKI"))
+    found = next(section for section in decoded.sections if section.name == name)
+    return bytes(decoded.data[found.raw_offset : found.raw_offset + found.virtual_size])
 
 
 def _empty(rendered: Path) -> None:

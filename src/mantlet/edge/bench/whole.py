@@ -3,6 +3,8 @@
 
 import shutil
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from mantlet.edge import output, process, project
 from mantlet.edge.bench.outcome import Outcome, Samples, Unit, single
@@ -16,17 +18,21 @@ def up(site: Site) -> tuple[Outcome, ...]:
     process.run(["git", "clone", "--quiet", str(project.root()), str(clone)])
     log = site.folder / "up.log"
     log.unlink(missing_ok=True)
-    outcomes = []
+    try:
+        return tuple(_run(clone, log=log))
+    finally:
+        shutil.rmtree(clone)
+
+
+def _run(clone: Path, *, log: Path) -> Iterator[Outcome]:
     for name, bound, how in (
         ("up-cold", 15.0, "fresh clone of the last commit, nothing downloaded before but host packages"),
         ("up-warm", 5.0, "the same clone, a second time"),
     ):
         output.step(f"Timing {name}…")
-        started = time.monotonic()
         command = [str(clone / "scripts" / "just"), "up"]
+        started = time.monotonic()
         process.run(command, cwd=clone, env={"PIP_NO_CACHE_DIR": "1"}, log=log)
         minutes = (time.monotonic() - started) / 60
         samples = Samples(label="`scripts/just up`", unit=Unit.MINUTES, values=(minutes,))
-        outcomes.append(single(samples, name=name, goal=f"scripts/just up, {name[3:]}", bound=bound, how=how))
-    shutil.rmtree(clone)
-    return tuple(outcomes)
+        yield single(samples, name=name, goal=f"scripts/just up, {name[3:]}", bound=bound, how=how)
