@@ -20,7 +20,10 @@ VIRTIO = "virtio"
 
 @dataclass(frozen=True, kw_only=True)
 class Exposed:
-    """The machine, serving, and who sits at it."""
+    """The machine, serving, and who sits at it.
+
+    first_screen: the picture when the agent said its first line, long after the firmware had handed over.
+    """
 
     machine: Machine
     folder: Path

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from mantlet_agent import files, inbox, inspection
+from mantlet_agent.beside import beside
 from mantlet_agent.places import SERVE_UID, TCTI, Places
 from mantlet_agent.record import Recorder
 from mantlet_agent.stages import Code, Stage, StageError, State
@@ -69,8 +70,8 @@ class Boot:
 
     def run(self) -> None:
         """Go through all stages. StageError at the first one that refuses."""
-        with self._stage(Stage.INSPECT):
-            self._make_front()
+        # The TLS key and the front need no TPM, and the TPM's library takes seconds to load.
+        with self._stage(Stage.INSPECT), beside(self._make_front):
             tpm = self._open_tpm()
             inspection.inspect_tpm(tpm)
             inspection.copy_logs(self._places)
@@ -93,7 +94,7 @@ class Boot:
         return _Running(self._recorder, stage, state=state)
 
     def _make_front(self) -> None:
-        """Make the TLS key and start the front. It needs no TPM, so it comes before the long import."""
+        """Make the TLS key and start the front."""
         from mantlet_agent import launch, tls
 
         identity = tls.make_identity()

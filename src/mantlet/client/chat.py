@@ -36,11 +36,12 @@ def ask(transport: Transport, prompt: str, *, model: str, max_tokens: int | None
 
 
 def encode_request(prompt: str, *, model: str, max_tokens: int | None) -> bytes:
-    """Encode the request of a streamed completion with one user message."""
+    """Encode the request of a streamed completion with one user message; the likeliest answer is wanted."""
     request: dict[str, object] = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
         "stream": True,
+        "temperature": 0,
     }
     if max_tokens is not None:
         request["max_tokens"] = max_tokens

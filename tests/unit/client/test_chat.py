@@ -88,4 +88,5 @@ def test_the_request_is_a_streamed_completion_of_one_message() -> None:
         "messages": [{"role": "user", "content": "“Hi”"}],
         "stream": True,
         "max_tokens": 5,
+        "temperature": 0,
     }
