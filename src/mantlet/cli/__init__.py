@@ -10,7 +10,9 @@ import argparse
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
@@ -58,6 +60,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     argv: the arguments after the program's name; environ: where the options' `MANTLET_…` twins are looked up.
     Raises SystemExit for `--help`, `--version` and usage errors, as argparse does.
     """
+    if threading.current_thread() is threading.main_thread():
+        # A request to end is met like Ctrl-C: machines are powered off and nothing partial stays.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = _parser(words, os.environ if environ is None else environ).parse_args(words)
     try:

@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import types
@@ -162,3 +163,20 @@ def test_each_verb_of_the_table_registers_under_its_name_and_has_the_common_opti
         for leaf in leaves:
             assert {"--json", "--verbose"} <= set(leaf._option_string_actions), row
             assert leaf.get_default("handler") is not None, f"mantlet {row.name}: {leaf.prog} runs nothing"
+
+
+def test_a_request_to_end_is_met_like_an_interruption(
+    verb: Callable[[Callable[[argparse.Namespace], int]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def be_ended(_: argparse.Namespace) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    verb(be_ended)
+    try:
+        assert cli.main(REQUIRED, {}) == 3
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "interrupted" in capsys.readouterr().err
