@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write files into an erofs image that depends on their names and bytes alone.
+"""Write an erofs image that depends on its files' names and bytes alone, all of it but those bytes.
 
-`mkfs.erofs` reads a tar stream from a named pipe: the headers made here give every file the same owner, mode
-and time, whatever they are on this machine, and the data goes from file to pipe inside the kernel without a
-copy on disk. What may enter, and what becomes of the image, is decided by the caller.
+`mkfs.erofs` reads a tar whose headers give every file the same owner, mode and time, whatever they are on
+this machine. The files' data is left out of both: the tar has holes there, the image keeps their room, and
+who wants the data reads it from the files. What may enter, and what becomes of the image, is decided by the
+caller.
 """
 
 import os
 import tarfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mantlet.edge import process
 from mantlet.edge.tools import ToolsTree
-from mantlet_measure.errors import UnavailableError
+from mantlet.weights import extents
+from mantlet.weights.extents import Extent
+from mantlet_measure.errors import DecodeError
 
-_CHUNK = 8 << 20
 _BLOCK = 4096
 
 
@@ -31,66 +32,43 @@ class Source:
 
 
 def write(
-    sources: Sequence[Source],
-    image: Path,
-    *,
-    uuid: str,
-    tools: ToolsTree,
-    advance: Callable[[int], None],
-) -> int:
-    """Write `sources` into the root directory of a new erofs image, uncompressed; return its size in bytes.
+    sources: Sequence[Source], image: Path, *, offset: int, uuid: str, tools: ToolsTree
+) -> tuple[int, tuple[tuple[Source, Extent], ...]]:
+    """Write an uncompressed erofs image with `sources` in its root directory, with holes for their data.
 
-    image: a path in a directory that the tools may write to. advance: called with each number of bytes taken.
-    Raises UnavailableError when a file changes meanwhile, ProcessError when mkfs.erofs fails.
+    image: a new file in a directory that the tools may write to; the image starts at its byte `offset`.
+    Returns the image's size in bytes, and each file with its place in the image, by place.
+    Raises ProcessError when mkfs.erofs fails, DecodeError when the image is not what was asked for.
     """
-    pipe = image.with_suffix(".tar")
-    os.mkfifo(pipe, 0o600)
+    archive = image.with_suffix(".tar")
     argv = [
-        "mkfs.erofs", "--quiet", "-d0", f"-b{_BLOCK}", "-T0", f"-U{uuid}", "-x-1",
+        "mkfs.erofs", "--quiet", "-d0", f"-b{_BLOCK}", "-T0", f"-U{uuid}", "-x-1", f"--offset={offset}",
         # Tails in blocks of their own: no file of ours is then smaller than the two blocks that dm-verity
-        # needs.
+        # needs, and each is one run of blocks.
         "-Enoinline_data",
-        # In the order of the stream, so that nothing is buffered on disk.
-        "--tar=f", "--sort=none",
-        str(image), str(pipe),
+        # Room reserved for the data instead of a copy of it.
+        "--tar=f", "--sort=none", "--clean=rvsp",
+        str(image), str(archive),
     ]  # fmt: skip
+    _write_headers(sources, archive)
     try:
-        with ThreadPoolExecutor(max_workers=1) as feeder:
-            feeding = feeder.submit(_feed, pipe, sources, advance)
-            try:
-                process.run(tools.command(argv, rw=[image.parent]))
-            finally:
-                _release(pipe)
-            feeding.result()
+        process.run(tools.command(argv, rw=[image.parent]))
     finally:
-        pipe.unlink()
-    return image.stat().st_size
+        archive.unlink()
+    length = image.stat().st_size - offset
+    with image.open("rb") as file:
+        found = extents.find(lambda start, size: os.pread(file.fileno(), size, offset + start), size=length)
+    return length, _matched(sources, found)
 
 
-def _feed(pipe: Path, sources: Sequence[Source], advance: Callable[[int], None]) -> None:
-    """Write the tar stream of `sources` into the pipe, which mkfs.erofs reads."""
-    with pipe.open("wb", buffering=0) as stream:
-        stream.write(_header(".", 0, directory=True))
+def _write_headers(sources: Sequence[Source], archive: Path) -> None:
+    """Write the tar of `sources` without their data, which takes no room on disk."""
+    with archive.open("xb") as file:
+        file.write(_header(".", 0, directory=True))
         for source in sources:
-            stream.write(_header(source.name, source.size, directory=False))
-            with source.path.open("rb") as file:
-                sent = 0
-                while sent < source.size:
-                    count = os.sendfile(stream.fileno(), file.fileno(), sent, min(_CHUNK, source.size - sent))
-                    if count == 0:
-                        raise UnavailableError(
-                            f"{source.path}: expected {source.size} bytes, found {sent}: it shrank meanwhile",
-                            hint="pack it again when nothing writes to it",
-                        )
-                    sent += count
-                    advance(count)
-            stream.write(bytes(-source.size % tarfile.BLOCKSIZE))
-        stream.write(bytes(2 * tarfile.BLOCKSIZE))
-
-
-def _release(pipe: Path) -> None:
-    """Let the feeder go if mkfs.erofs never opened the pipe: its write fails when this reader leaves."""
-    os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+            file.write(_header(source.name, source.size, directory=False))
+            file.seek(source.size + -source.size % tarfile.BLOCKSIZE, os.SEEK_CUR)
+        file.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
 def _header(name: str, size: int, *, directory: bool) -> bytes:
@@ -100,3 +78,17 @@ def _header(name: str, size: int, *, directory: bool) -> bytes:
     entry.mode = 0o555 if directory else 0o444
     entry.size = size
     return entry.tobuf(tarfile.GNU_FORMAT)
+
+
+def _matched(sources: Sequence[Source], found: Sequence[Extent]) -> tuple[tuple[Source, Extent], ...]:
+    """Pair the files with their places; all of them and nothing else is in the image."""
+    expected = sorted((source.name, source.size) for source in sources)
+    if sorted((extent.name, extent.size) for extent in found) != expected:
+        raise DecodeError(
+            "erofs image of mkfs.erofs",
+            expected=f"{len(sources)} files of {sum(source.size for source in sources):,} bytes",
+            found=f"{len(found)} of {sum(extent.size for extent in found):,}",
+            hint="run `mantlet tools make`: this version of erofs-utils writes its images in another way",
+        )
+    by_name = {source.name: source for source in sources}
+    return tuple((by_name[extent.name], extent) for extent in found)

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make a weights pack on disk: file system, hash tree, ciphertext, partition table, descriptor.
 
-`mantlet.weights.pack` says where everything lies; `mkfs.erofs`, `veritysetup` and `sfdisk` come from the
-tools tree. No root, no loop device, no device mapper. Nothing stands under its final name until all of it is
-there.
+`mantlet.weights.pack` says where everything lies; `mkfs.erofs` and `sfdisk` come from the tools tree. No
+root, no loop device, no device mapper. Nothing stands under its final name until all of it is there.
 """
 
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mantlet.edge import erofs, files, models, output, pack_disk, process
+from mantlet.edge import erofs, files, models, output, pack_disk
+from mantlet.edge.erofs import Source
+from mantlet.edge.pack_disk import Piece
 from mantlet.edge.tools import ToolsTree
 from mantlet.weights import pack as layout
-from mantlet.weights.pack import SECTOR, Descriptor
+from mantlet.weights.pack import PARTITION_OFFSET, Descriptor
 from mantlet_measure.deployment import Model
 from mantlet_measure.disk_key import DATA_KEY_SIZE, disk_key
 from mantlet_measure.errors import DecodeError, UnavailableError
@@ -57,21 +58,31 @@ def write(
     directory.mkdir(parents=True, exist_ok=True)
     total = sum(entry.size for entry in sources)
     with _workspace(directory, model_id) as workspace, pack_disk.workers(total) as executor:
-        _check_room(workspace, 2 * (total + total // 100) + _SLACK)
-        plain = workspace / "plain"
+        _check_room(workspace, total + total // 100 + _SLACK)
+        unchanged = _marks(sources)
+        disk = workspace / "disk"
         output.step(f"Packing {source.name} ({total:,} bytes) into erofs…")
-        with output.progress("Packing", total) as advance:
-            size = erofs.write(
-                sources, plain, uuid=layout.filesystem_uuid(model_id), tools=tools, advance=advance
-            )
+        size, places = erofs.write(
+            sources, disk, offset=PARTITION_OFFSET, uuid=layout.filesystem_uuid(model_id), tools=tools
+        )
+        pieces = [Piece(path=file.path, start=extent.start, size=extent.size) for file, extent in places]
         output.step("Hashing it into a dm-verity tree…")
-        model = _hash(plain, size, model_id=model_id, file=first, tools=tools)
+        parts, salt = layout.layout(size), layout.salt(model_id)
+        model = Model(
+            id=model_id,
+            file=first,
+            root_hash=pack_disk.hash_tree(disk, parts, pieces, salt=salt, executor=executor),
+            salt=salt,
+            data_blocks=parts.data_blocks,
+            hash_offset=parts.hash_offset,
+            size=parts.size,
+        )
         fresh_key = data_key is None
         data_key = data_key or os.urandom(DATA_KEY_SIZE)
         output.step(f"Encrypting it with {layout.CIPHER}…")
-        disk = workspace / "disk"
         key = disk_key(data_key, model.root_hash)
-        digest = pack_disk.write(plain, disk, model, key=key, tools=tools, executor=executor)
+        digest = pack_disk.encrypt(disk, model, pieces, key=key, tools=tools, executor=executor)
+        _check_unchanged(sources, unchanged)
         pack = Pack(
             image=directory / f"{model_id}.raw",
             descriptor_file=directory / f"{model_id}.json",
@@ -125,40 +136,25 @@ def _check_room(directory: Path, needed: int) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise UnavailableError(
-            f"{directory.parent}: expected {needed:,} bytes of room (plaintext, ciphertext), found {free:,}",
+            f"{directory.parent}: expected {needed:,} bytes of room for the pack, found {free:,}",
             hint="make room there, or choose another file system with --output DIR",
         )
 
 
-def _hash(plain: Path, size: int, *, model_id: str, file: str, tools: ToolsTree) -> Model:
-    """Append the hash tree to the file system in `plain`, and return the model that it names."""
-    parts = layout.layout(size)
-    salt = layout.salt(model_id)
-    root_hash = plain.with_name("root-hash")
-    argv = [
-        "veritysetup", "format", "--no-superblock", "--hash=sha256", "--format=1",
-        f"--data-block-size={SECTOR}", f"--hash-block-size={SECTOR}",
-        f"--data-blocks={parts.data_blocks}", f"--hash-offset={parts.hash_offset}",
-        f"--salt={salt.hex()}", f"--root-hash-file={root_hash}", str(plain), str(plain),
-    ]  # fmt: skip
-    process.run(tools.command(argv, rw=[plain.parent]))
-    found = plain.stat().st_size
-    if found != parts.size:
-        raise DecodeError(
-            "hash tree of veritysetup",
-            expected=f"an end at byte {parts.size}",
-            found=f"{found}",
-            hint="run `mantlet tools make`: this version of cryptsetup lays its trees out in another way",
-        )
-    return Model(
-        id=model_id,
-        file=file,
-        root_hash=bytes.fromhex(root_hash.read_text("ascii").strip()),
-        salt=salt,
-        data_blocks=parts.data_blocks,
-        hash_offset=parts.hash_offset,
-        size=parts.size,
-    )
+def _marks(sources: Sequence[Source]) -> list[tuple[int, ...]]:
+    """Return what changes with the files."""
+    found = [source.path.stat() for source in sources]
+    return [(mark.st_dev, mark.st_ino, mark.st_size, mark.st_mtime_ns, mark.st_ctime_ns) for mark in found]
+
+
+def _check_unchanged(sources: Sequence[Source], marks: Sequence[tuple[int, ...]]) -> None:
+    """Refuse files that changed since they had these marks: they were read twice, to hash and to encrypt."""
+    for source, before, now in zip(sources, marks, _marks(sources), strict=True):
+        if now != before:
+            raise UnavailableError(
+                f"{source.path}: expected the file that was hashed, found that it changed meanwhile",
+                hint="pack it again when nothing writes to it",
+            )
 
 
 def _publish(pack: Pack, disk: Path, *, new_key: bytes | None) -> None:

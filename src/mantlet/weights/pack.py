@@ -7,11 +7,12 @@ descriptor's JSON. It runs no tool and opens no file: `mantlet.edge.pack` does b
 
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
+from mantlet.weights import verity
 from mantlet_measure import strictjson
 from mantlet_measure.deployment import Model, model_from_fields, model_to_value
 from mantlet_measure.strictjson import Fields
@@ -26,8 +27,6 @@ GGUF_MAGIC = b"GGUF"
 _WHAT = "pack descriptor"
 _NAMESPACE = uuid.UUID("6d616e74-6c65-5477-8569-676874733031")
 _DISK_SECTOR = 512
-# Digests of 32 bytes that fit a hash block (Linux, Documentation/admin-guide/device-mapper/verity.rst).
-_FANOUT = SECTOR // 32
 # UEFI 2.10, 5.3.1: the backup GPT is a header and 16 KiB of entries behind the last partition.
 _BACKUP_TABLE = 33 * _DISK_SECTOR
 # Discoverable Partitions Specification (UAPI.2): generic Linux data, which nothing mounts by itself.
@@ -58,18 +57,8 @@ def layout(filesystem_size: int) -> Layout:
         raise ValueError(
             f"a file system of {filesystem_size} bytes has no whole number of blocks, or fewer than two"
         )
-    return Layout(
-        data_blocks=blocks, hash_offset=filesystem_size, size=(blocks + _tree_blocks(blocks)) * SECTOR
-    )
-
-
-def _tree_blocks(data_blocks: int) -> int:
-    """Count the blocks of a dm-verity tree: a level holds the digests of the one below, up to one block."""
-    total, level = 0, data_blocks
-    while level > 1:
-        level = -(-level // _FANOUT)
-        total += level
-    return total
+    tree = sum(level.blocks for level in verity.levels(blocks))
+    return Layout(data_blocks=blocks, hash_offset=filesystem_size, size=(blocks + tree) * SECTOR)
 
 
 def salt(model_id: str) -> bytes:
@@ -104,32 +93,36 @@ def partition_table(model: Model) -> str:
     )
 
 
-def encrypt(key: bytes, sectors: bytes, *, first: int) -> bytes:
+def encrypt(key: bytes, sectors: bytes | bytearray, *, first: int) -> bytearray:
     """Encrypt whole 4096-byte sectors, numbered from `first`, under the 64-byte disk key."""
-    cipher = algorithms.AES(key)
-    return b"".join(
-        [Cipher(cipher, tweak).encryptor().update(sector) for tweak, sector in _tweaked(sectors, first)]
-    )
+    return _crypt(key, sectors, first, Cipher.encryptor)
 
 
-def decrypt(key: bytes, sectors: bytes, *, first: int) -> bytes:
+def decrypt(key: bytes, sectors: bytes | bytearray, *, first: int) -> bytearray:
     """Undo `encrypt`."""
-    cipher = algorithms.AES(key)
-    return b"".join(
-        [Cipher(cipher, tweak).decryptor().update(sector) for tweak, sector in _tweaked(sectors, first)]
-    )
+    return _crypt(key, sectors, first, Cipher.decryptor)
 
 
-def _tweaked(sectors: bytes, first: int) -> Iterator[tuple[modes.XTS, memoryview]]:
-    """Pair each sector with its tweak."""
+def _crypt(
+    key: bytes,
+    sectors: bytes | bytearray,
+    first: int,
+    direction: Callable[[Cipher[modes.XTS]], CipherContext],
+) -> bytearray:
+    """Run each sector through a cipher of its own tweak."""
     if len(sectors) % SECTOR:
         raise ValueError(f"{len(sectors)} bytes are no whole number of sectors")
-    view = memoryview(sectors)
-    for index in range(len(sectors) // SECTOR):
+    cipher = algorithms.AES(key)
+    result = bytearray(len(sectors))
+    # Every sector is written where it belongs: half of the time went into joining them.
+    source, target = memoryview(sectors), memoryview(result)
+    for start in range(0, len(result), SECTOR):
         # Linux drivers/md/dm-crypt.c, crypt_iv_plain64_gen: the sector's number, little-endian; with
         # iv_large_sectors it counts sectors of sector_size and not of 512 bytes.
-        tweak = modes.XTS((first + index).to_bytes(16, "little"))
-        yield tweak, view[index * SECTOR : (index + 1) * SECTOR]
+        tweak = modes.XTS((first + start // SECTOR).to_bytes(16, "little"))
+        end = start + SECTOR
+        direction(Cipher(cipher, tweak)).update_into(source[start:end], target[start:end])
+    return result
 
 
 def encode(descriptor: Descriptor) -> bytes:

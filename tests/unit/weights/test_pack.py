@@ -58,7 +58,7 @@ def test_decryption_undoes_encryption_and_needs_the_sector_number() -> None:
 
 
 def test_equal_sectors_have_unequal_ciphertexts() -> None:
-    ciphertext = pack.encrypt(bytes(range(64)), bytes(4 * pack.SECTOR), first=0)
+    ciphertext = bytes(pack.encrypt(bytes(range(64)), bytes(4 * pack.SECTOR), first=0))
     sectors = [ciphertext[i : i + pack.SECTOR] for i in range(0, len(ciphertext), pack.SECTOR)]
     assert len(set(sectors)) == 4
 

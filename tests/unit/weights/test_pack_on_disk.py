@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mantlet.edge import erofs, models
+from mantlet.edge import erofs, models, output
 from mantlet.edge import pack as edge
 from mantlet.edge.tools import ToolsTree
 from mantlet.weights import pack
@@ -33,7 +33,7 @@ def make(source: Path, directory: Path, tools: ToolsTree, *, file: str | None = 
     return edge.write(source, directory, model_id="tiny", file=file, key_file=None, tools=tools)
 
 
-def plaintext_of(made: edge.Pack) -> bytes:
+def plaintext_of(made: edge.Pack) -> bytearray:
     model = made.descriptor.model
     with made.image.open("rb") as image:
         image.seek(pack.PARTITION_OFFSET)
@@ -210,7 +210,7 @@ def test_a_killed_run_leaves_nothing_under_its_final_name_and_the_next_succeeds(
         str(out),
     ]
     running = subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True)
-    partial = out / ".large.partial" / "plain"
+    partial = out / ".large.partial" / "disk"
     deadline = time.monotonic() + 30
     while not partial.exists() and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -227,22 +227,54 @@ def test_a_tool_that_fails_before_it_reads_the_model_fails_the_pack(
 ) -> None:
     source = erofs.Source(name=model.name, path=model, size=model.stat().st_size)
     with pytest.raises(MantletError, match=r"mkfs\.erofs"):
-        erofs.write([source], tmp_path / "image", uuid="no-uuid", tools=tools, advance=lambda _count: None)
+        erofs.write([source], tmp_path / "image", offset=0, uuid="no-uuid", tools=tools)
     assert list(tmp_path.glob("*.tar")) == []
 
 
+def replaced_at(step: str, model: Path, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have somebody else write `data` to the model when the pack comes to a step of its story."""
+
+    def tell(text: str) -> None:
+        if text.startswith(step):
+            model.write_bytes(data)
+
+    monkeypatch.setattr(output, "step", tell)
+
+
 def test_a_model_that_shrinks_while_it_is_read_could_not_be_packed(
-    model: Path, tmp_path: Path, tools: ToolsTree
+    model: Path, tmp_path: Path, tools: ToolsTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = erofs.Source(name=model.name, path=model, size=model.stat().st_size + 1)
-    with pytest.raises(MantletError):
-        erofs.write(
-            [source],
-            tmp_path / "image",
-            uuid=pack.filesystem_uuid("tiny"),
-            tools=tools,
-            advance=lambda _count: None,
-        )
+    replaced_at("Hashing", model, model.read_bytes()[:-1], monkeypatch)
+    with pytest.raises(UnavailableError, match="the file shrank meanwhile"):
+        make(model, tmp_path / "out", tools)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_model_that_shrinks_in_a_worker_process_could_not_be_packed(
+    tmp_path: Path, tools: ToolsTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = tmp_path / "large.gguf"
+    large.write_bytes(tiny_gguf())
+    os.truncate(large, 64 << 20)
+    replaced_at("Encrypting", large, b"GGUF", monkeypatch)
+    with pytest.raises(UnavailableError, match="the file shrank meanwhile"):
+        make(large, tmp_path / "out", tools)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_model_that_changes_between_hashing_and_encryption_could_not_be_packed(
+    model: Path, tmp_path: Path, tools: ToolsTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced_at("Encrypting", model, model.read_bytes()[:-1] + b"!", monkeypatch)
+    with pytest.raises(UnavailableError, match="it changed meanwhile"):
+        make(model, tmp_path / "out", tools)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_models_plaintext_is_nowhere_in_the_output(model: Path, tmp_path: Path, tools: ToolsTree) -> None:
+    made = make(model, tmp_path / "out", tools)
+    image, data = made.image.read_bytes(), model.read_bytes()
+    assert not any(data[place : place + 64] in image for place in range(0, len(data) - 64, 4096))
 
 
 def test_a_model_id_outside_its_alphabet_is_a_usage_error_of_one_line(model: Path) -> None:
