@@ -50,14 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with machine:
         output.step(f"https://127.0.0.1:{machine.port} when it serves; Ctrl-C powers off")
-        told = 0
         while machine.is_on():
-            lines = machine.lines()
-            for line in lines[told:]:
-                teller(machine)(machine.elapsed, line)
-            told = len(lines)
+            machine.tell_new(teller(machine))
             time.sleep(0.2)
-        lines = machine.lines()
+        lines = machine.tell_new(teller(machine))
     if arguments.json:
         output.document([{"stage": line.stage, "code": line.code} for line in lines])
     return 0 if SERVING in lines else 1

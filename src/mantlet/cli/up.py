@@ -19,7 +19,7 @@ from mantlet.edge.keys import KeyFolder
 from mantlet.edge.machine import Hardware
 from mantlet_measure.errors import MantletError
 
-_PROMPT = "What is the capital of France?"
+_PROMPT = "Why is the sky blue?"
 _BOOT_SECONDS = 600
 
 

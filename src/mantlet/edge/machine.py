@@ -66,6 +66,7 @@ class Machine:
     _started: float = field(default=0.0, init=False)
     _running: list[Running] = field(default_factory=list, init=False)
     _sockets: Path | None = field(default=None, init=False)
+    _told: int = field(default=0, init=False)
 
     @property
     def serial(self) -> Path:
@@ -96,6 +97,7 @@ class Machine:
         log = self.folder / "qemu.log"
         log.write_bytes(b"")
         self.serial.write_bytes(b"")
+        self._told = 0
         self._started = time.monotonic()
         try:
             tpm = software_tpm.start(
@@ -146,14 +148,13 @@ class Machine:
         seconds: float,
         tell: Callable[[float, Line], None] = lambda _elapsed, _line: None,
     ) -> None:
-        """Wait for a line of the agent. BootError when the machine is off or the time over before it."""
-        told = 0
+        """Wait for a line of the agent, telling each new one.
+
+        BootError when the machine is off or the time over before it.
+        """
         while True:
             on = self.is_on()
-            lines = self.lines()
-            for line in lines[told:]:
-                tell(self.elapsed, line)
-            told = len(lines)
+            lines = self.tell_new(tell)
             if wanted in lines:
                 return
             last = f"{lines[-1].stage} {lines[-1].code}" if lines else "no line of the agent"
@@ -169,6 +170,14 @@ class Machine:
                     hint=f"is the host busy? The serial port's log is {self.serial}",
                 )
             time.sleep(_POLL)
+
+    def tell_new(self, tell: Callable[[float, Line], None]) -> tuple[Line, ...]:
+        """Tell the lines that were not told in this boot, each with the seconds since power-on; return all."""
+        lines = self.lines()
+        for line in lines[self._told :]:
+            tell(self.elapsed, line)
+        self._told = len(lines)
+        return lines
 
     def wait_until_off(self, *, seconds: float) -> None:
         """Wait until it powers off by itself. BootError when it does not."""
