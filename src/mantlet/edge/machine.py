@@ -172,7 +172,7 @@ class Machine:
             time.sleep(_POLL)
 
     def tell_new(self, tell: Callable[[float, Line], None]) -> tuple[Line, ...]:
-        """Tell the lines that were not told in this boot, each with the seconds since power-on; return all."""
+        """Tell the lines not yet told in this boot, each with the seconds since power-on; return all."""
         lines = self.lines()
         for line in lines[self._told :]:
             tell(self.elapsed, line)
