@@ -72,7 +72,7 @@ def _build(folder: Path, *, keys: KeyFolder, tools: ToolsTree) -> Build:
         files.replace_directory(final, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    recipe.link_latest(folder, final)
+    files.link_atomic(folder / "latest", final.name)
     return Build(directory=final)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from mantlet.edge import files, process
+from mantlet.edge import process
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.mirror import KEYRING
 from mantlet_measure import strictjson
@@ -139,8 +139,3 @@ def _place_agent(project: Path, library: Path) -> None:
             if ".dist-info/" not in member:
                 archive.extract(member, library)
     shutil.rmtree(wheels)
-
-
-def link_latest(build: Path, directory: Path) -> None:
-    """Point `build/latest` to a finished build."""
-    files.link_atomic(build / "latest", directory.name)
