@@ -17,13 +17,10 @@ ENABLED = {
         "local-fs.target.wants": {"tmp.mount", "var.mount"},
         "multi-user.target.wants": {
             "mantlet-boot.service",
-            "mantlet-serve.service",
-            "systemd-networkd.service",
         },
         "sockets.target.wants": {
             "systemd-journald-dev-log.socket",
             "systemd-journald.socket",
-            "systemd-networkd.socket",
             "systemd-udevd-kernel.socket",
             "systemd-udevd-varlink.socket",
         },

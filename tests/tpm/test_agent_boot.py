@@ -31,7 +31,7 @@ from mantlet_measure import deployment as documents
 from mantlet_measure import dsse, sealed, strictjson, volume
 from mantlet_measure.cel import decode_agent_log
 from mantlet_measure.deployment import Deployment, Model
-from mantlet_measure.pcr import ENFORCED, Bank, replay
+from mantlet_measure.pcr import BANKS, ENFORCED, Bank, replay
 from mantlet_measure.words import agent_events
 
 MODEL = Model(
@@ -54,7 +54,7 @@ DOCUMENT = Deployment(
 RUNTIME = strictjson.encode(
     {"name": "llama-server", "socket": "/run/x/llama.sock", "health": "/health", "start_seconds": 1}
 )
-PHASE = {bank: bank.digest(b"enter-initrd").hex() for bank in Bank}
+PHASE = {bank: bank.digest(b"enter-initrd").hex() for bank in BANKS}
 
 
 class Machine:
@@ -65,10 +65,11 @@ class Machine:
         self.signer = Ed25519PrivateKey.generate()
         self.policy_key = ec.generate_private_key(ec.SECP256R1())
         self.data_key = secrets.token_bytes(32)
+        self.started: list[str] = []
         public = self.signer.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         record = {
             "pcr": 11,
-            "digests": [{"hashAlg": bank.value, "digest": PHASE[bank]} for bank in Bank],
+            "digests": [{"hashAlg": bank.value, "digest": PHASE[bank]} for bank in BANKS],
             "content_type": "systemd",
             "content": {"string": "enter-initrd", "bootId": "0" * 32, "timestamp": 1, "eventType": "phase"},
         }
@@ -111,7 +112,7 @@ class Machine:
     def seal(self, tpm: Tpm, model: Model = MODEL) -> bytes:
         """Seal for the state that this machine will be in, as the engineer does who is not on it."""
         expected = {bank: dict(values) for bank, values in tpm.read(ENFORCED).items()}
-        for bank in Bank:
+        for bank in BANKS:
             expected[bank][15] = replay(bank, [event.digests[bank] for event in self.words()])
         key = seal(
             self.data_key,
@@ -148,10 +149,13 @@ def _plain_file(partition: Partition, flags: int) -> Iterator[int]:
 def machine(tmp_path: Path, tpm: Tpm, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(block, "_opened", _plain_file)
     monkeypatch.setattr("mantlet_agent.configuration._DISK_SECONDS", 0.0)
-    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: 0)
+    made = Machine(tmp_path)
+    # systemd is not here: what is started is noted, and evidence answers.
+    monkeypatch.setattr("mantlet_agent.command.start", lambda unit, *, failed: made.started.append(unit))
+    monkeypatch.setattr("mantlet_agent.health.status_line", lambda path, target: b"HTTP/1.1 200 OK")
     for register in (0, 7):
         tpm.extend(register, b"firmware")
-    return Machine(tmp_path)
+    return made
 
 
 class Line(boot.Boot):
@@ -192,6 +196,15 @@ def test_a_provisioned_machine_goes_through_all_stages(
     assert serve.read_record(machine.places).state is State.SERVING
 
 
+def test_with_its_key_there_a_machine_opens_no_port_before_the_cap(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.slot(volume.SEALED_KEY_OFFSET, machine.seal(tpm))
+    run(machine, tpm, monkeypatch)
+    # Launch alone is replaced here, and only launch and a machine that awaits its key start anything.
+    assert machine.started == []
+
+
 def test_register_15_holds_the_four_words_and_the_log_says_which(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +212,7 @@ def test_register_15_holds_the_four_words_and_the_log_says_which(
     run(machine, tpm, monkeypatch)
     log = decode_agent_log(strictjson.decode(machine.places.agent_log.read_bytes(), what="log"))
     assert [record.word for record in log] == [event.description for event in machine.words(capped=True)]
-    for bank in Bank:
+    for bank in BANKS:
         replayed = replay(bank, [event.digests[bank] for event in machine.words(capped=True)])
         assert tpm.read((15,))[bank][15] == replayed
 
@@ -230,6 +243,7 @@ def test_a_machine_without_a_key_waits_takes_the_first_good_one_and_keeps_it(
     disk = (machine.places.devices / "vdb1").read_bytes()
     assert volume.decode_slot(disk[volume.SEALED_KEY_OFFSET :]) == good
     assert machine.lines()[3:5] == ["mantlet unseal awaiting-key", "mantlet unseal ok"]
+    assert machine.started == ["mantlet-serve.service", "mantlet-front.service"]
 
 
 def test_a_blob_of_another_user_is_not_looked_at(

@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from mantlet_agent import files, inbox, inspection
-from mantlet_agent.beside import beside
 from mantlet_agent.places import SERVE_UID, TCTI, Places
 from mantlet_agent.record import Recorder
 from mantlet_agent.stages import Code, Stage, StageError, State
@@ -67,11 +66,11 @@ class Boot:
         self._recorder = recorder
         self._serve_uid = serve_uid
         self._log: list[AgentRecord] = []
+        self._reachable = False
 
     def run(self) -> None:
         """Go through all stages. StageError at the first one that refuses."""
-        # The TLS key and the front need no TPM, and the TPM's library takes seconds to load.
-        with self._stage(Stage.INSPECT), beside(self._make_front):
+        with self._stage(Stage.INSPECT):
             tpm = self._open_tpm()
             inspection.inspect_tpm(tpm)
             inspection.copy_logs(self._places)
@@ -93,15 +92,13 @@ class Boot:
     def _stage(self, stage: Stage, *, state: State = State.STARTING) -> _Running:
         return _Running(self._recorder, stage, state=state)
 
-    def _make_front(self) -> None:
-        """Make the TLS key and start the front."""
-        from mantlet_agent import launch, tls
+    def _become_reachable(self) -> None:
+        """Start what answers for evidence, with a TLS key of this boot. Until then there is no network."""
+        from mantlet_agent import front
 
-        identity = tls.make_identity()
-        files.write(self._places.tls_key, identity.key, mode=0o600)
-        files.write(self._places.tls_certificate, identity.certificate, mode=0o644)
-        files.write(self._places.tls_spki, identity.spki_sha256.hex().encode("ascii"), mode=0o644)
-        launch.start_front(self._places)
+        if not self._reachable:
+            front.open_front(self._places)
+            self._reachable = True
 
     def _open_tpm(self) -> Tpm:
         from mantlet_agent.tpm import Tpm
@@ -134,6 +131,7 @@ class Boot:
         blob = read_sealed_key(configuration.volume)
         if blob is not None:
             return _release(tpm, configuration.deployment.model, blob)
+        self._become_reachable()
         inspection.copy_logs(self._places)
         self._recorder.conclude(Stage.UNSEAL, Code.AWAITING_KEY, state=State.AWAITING_KEY)
         for blob in inbox.arrivals(self._places.inbox, owner=self._serve_uid):
@@ -160,6 +158,9 @@ class Boot:
         model = configuration.deployment.model
         launch.open_weights(self._places, weights, model, key)
         launch.start_runtime(self._places, configuration.runtime, model)
+        # While the runtime loads its model, on the other processor.
+        self._become_reachable()
+        launch.wait_for_runtime(configuration.runtime)
 
     def _extend(self, tpm: Tpm, configuration: Configuration, event: str) -> None:
         """Extend the word of `event` as the configuration makes it."""

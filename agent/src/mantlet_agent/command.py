@@ -7,12 +7,17 @@ the kernel itself, so that there is no command line for a secret to be on.
 
 import os
 
+from mantlet_agent.stages import Code, StageError, blamed
+
 _SYSTEMCTL = "/usr/bin/systemctl"
 
 
-def start(unit: str) -> int:
-    """Start a unit, wait for the job to end, and return systemctl's exit code."""
-    return _run(_SYSTEMCTL, "start", "--quiet", "--no-ask-password", unit)
+def start(unit: str, *, failed: Code) -> None:
+    """Start a unit and wait for the job to end. StageError with `failed` when it does not start."""
+    with blamed(failed):
+        exit_code = _run(_SYSTEMCTL, "start", "--quiet", "--no-ask-password", unit)
+    if exit_code != 0:
+        raise StageError(failed, f"systemctl start {unit}: exit code {exit_code}")
 
 
 def _run(*argv: str) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runtime's health, asked over its Unix socket with one HTTP/1.1 request.
+"""Whether a process answers, asked over its Unix socket with one HTTP/1.1 request.
 
 Owns that one question. It reads the status line and nothing else of the answer.
 """
@@ -9,21 +9,24 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from mantlet_agent.stages import Code, StageError, blamed
+
 _PATIENCE_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _STATUS_LINE_LIMIT = 256
 _OK = b"HTTP/1.1 200"
 
 
-def wait_until_healthy(path: Path, target: str, *, seconds: float) -> None:
-    """Ask until the answer is 200. TimeoutError when it is not within `seconds`."""
+def require(path: Path, target: str, *, seconds: float, failed: Code) -> None:
+    """Ask until the answer is 200. StageError with `failed` when it is not within `seconds`."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            if status_line(path, target).startswith(_OK):
-                return
-        time.sleep(_POLL_SECONDS)
-    raise TimeoutError(f"{path} was not healthy within {seconds} s")
+    with blamed(failed):
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                if status_line(path, target).startswith(_OK):
+                    return
+            time.sleep(_POLL_SECONDS)
+    raise StageError(failed, f"{path} did not answer {target} with 200 within {seconds} s")
 
 
 def status_line(path: Path, target: str) -> bytes:

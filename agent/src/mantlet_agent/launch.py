@@ -7,8 +7,7 @@ nothing mapped or mounted. It decides nothing about who may have the key.
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from mantlet_agent import command, files, health, kernel, mapping
@@ -23,6 +22,7 @@ from mantlet_measure.disk_key import disk_key
 _CIPHER_NAME = "mantlet-weights-cipher"
 _VERITY_NAME = "mantlet-weights"
 _FILESYSTEM = "erofs"
+_READ_AHEAD = 256 << 20
 
 
 def open_weights(places: Places, partition: Partition, model: Model, data_key: bytearray) -> None:
@@ -71,6 +71,8 @@ def check_model(path: Path) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise StageError(Code.MODEL_ABSENT, f"{path.name} is not a regular file")
         os.read(descriptor, 1)
+        # The runtime maps all of it. Deciphered and verified while programs start, it is there when they ask.
+        os.posix_fadvise(descriptor, 0, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
     except OSError as error:
         raise StageError(Code.WEIGHTS_CORRUPT, str(error)) from error
     finally:
@@ -78,36 +80,12 @@ def check_model(path: Path) -> None:
 
 
 def start_runtime(places: Places, runtime: Runtime, model: Model) -> None:
-    """Start the runtime's unit and wait until it reports health. StageError."""
+    """Start the runtime's unit; it then loads its model. StageError."""
     # Read by systemd alone, for the one word of the unit's command line that the image cannot know.
     files.write(places.runtime_environment, f"MODEL_FILE={model.file}\n".encode("ascii"), mode=0o644)
-    with _blamed(Code.RUNTIME_FAILED):
-        _start(f"mantlet-runtime@{model.id}.service", Code.RUNTIME_FAILED)
-        try:
-            health.wait_until_healthy(runtime.socket, runtime.health, seconds=runtime.start_seconds)
-        except TimeoutError as error:
-            raise StageError(Code.RUNTIME_FAILED, str(error)) from error
+    command.start(f"mantlet-runtime@{model.id}.service", failed=Code.RUNTIME_FAILED)
 
 
-def start_front(places: Places) -> None:
-    """Start the TLS front, which takes its own copy of the key, and remove ours. StageError."""
-    with _blamed(Code.FRONT_FAILED):
-        _start("mantlet-front.service", Code.FRONT_FAILED)
-    with suppress(FileNotFoundError):
-        places.tls_key.unlink()
-
-
-def _start(unit: str, failed: Code) -> None:
-    if (code := command.start(unit)) != 0:
-        raise StageError(failed, f"systemctl start {unit}: exit code {code}")
-
-
-@contextmanager
-def _blamed(failed: Code) -> Iterator[None]:
-    """Name the cause of an interruption: a unit that fails has the machine powered off by itself."""
-    try:
-        yield
-    except StageError as error:
-        if error.code is Code.INTERRUPTED:
-            raise StageError(failed, error.message) from error
-        raise
+def wait_for_runtime(runtime: Runtime) -> None:
+    """Wait until the runtime reports health. StageError."""
+    health.require(runtime.socket, runtime.health, seconds=runtime.start_seconds, failed=Code.RUNTIME_FAILED)

@@ -4,7 +4,8 @@
 Owns the words, what each means, and the document that records them. It writes nothing: `record` does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -75,6 +76,7 @@ class Code(StrEnum):
     MODEL_ABSENT = "model-absent"
     RUNTIME_FAILED = "runtime-failed"
     FRONT_FAILED = "front-failed"
+    EVIDENCE_FAILED = "evidence-failed"
 
     TPM_ERROR = "tpm-error"
     INTERRUPTED = "interrupted"
@@ -118,6 +120,7 @@ MEANINGS: Mapping[Code, str] = MappingProxyType(
         Code.MODEL_ABSENT: "The mounted weights lack the model's file.",
         Code.RUNTIME_FAILED: "The runtime did not start, or did not report health in time.",
         Code.FRONT_FAILED: "The TLS front did not start.",
+        Code.EVIDENCE_FAILED: "The evidence process did not start, or did not answer in time.",
         Code.TPM_ERROR: "The TPM failed a command that has nothing to refuse.",
         Code.INTERRUPTED: "The machine was told to power off while the stage ran.",
         Code.UNEXPECTED: "Something happened that the agent has no code for.",
@@ -132,6 +135,21 @@ class StageError(MantletError):
         """Take the code and, for whoever debugs the agent, what was expected and found."""
         super().__init__(message or code.meaning, hint=f"look up {code.value} in mantlet_agent/stages.py")
         self.code = code
+
+
+@contextmanager
+def blamed(failed: Code) -> Iterator[None]:
+    """Name the cause of an interruption inside the block.
+
+    A unit of the chain that fails has the machine powered off by itself, and what was waited for is the
+    likeliest to have failed.
+    """
+    try:
+        yield
+    except StageError as error:
+        if error.code is Code.INTERRUPTED:
+            raise StageError(failed, error.message) from error
+        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

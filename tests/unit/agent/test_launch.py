@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mantlet_agent import boot, configuration, health, kernel, launch
+from mantlet_agent import boot, configuration, front, health, kernel, launch
 from mantlet_agent.block import Partition
 from mantlet_agent.configuration import Runtime
 from mantlet_agent.places import Places
@@ -78,53 +78,92 @@ def refused(code: Code) -> "pytest.RaisesExc[StageError]":
     return pytest.raises(StageError, check=lambda error: error.code is code)
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The units that systemctl was asked for; each starts."""
+    units: list[str] = []
+    monkeypatch.setattr("mantlet_agent.command._run", lambda *argv: units.append(argv[-1]) or 0)
+    return units
+
+
+def power_off(*_: str) -> int:
+    os.kill(os.getpid(), signal.SIGTERM)
+    return 0
+
+
+@pytest.fixture
+def terminable() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, boot.interrupted)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 def test_a_runtime_that_is_still_loading_is_waited_for(
-    places: Places, runtime: Runtime, answers: list[bytes], monkeypatch: pytest.MonkeyPatch
+    places: Places, runtime: Runtime, answers: list[bytes], started: list[str]
 ) -> None:
-    started: list[str] = []
-    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: started.append(unit) or 0)
     launch.start_runtime(places, runtime, MODEL)
+    launch.wait_for_runtime(runtime)
     assert started == ["mantlet-runtime@tiny.service"]
     assert places.runtime_environment.read_bytes() == b"MODEL_FILE=model.gguf\n"
     assert len(answers) == 1
 
 
-def test_a_runtime_that_never_answers_is_refused_in_time(
-    places: Places, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: 0)
+def test_a_runtime_that_never_answers_is_refused_in_time(runtime: Runtime) -> None:
     with refused(Code.RUNTIME_FAILED):
-        launch.start_runtime(places, runtime, MODEL)
+        launch.wait_for_runtime(runtime)
 
 
 def test_a_unit_that_does_not_start_is_refused(
     places: Places, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: 1)
+    monkeypatch.setattr("mantlet_agent.command._run", lambda *argv: 1)
     with refused(Code.RUNTIME_FAILED):
         launch.start_runtime(places, runtime, MODEL)
+    with refused(Code.EVIDENCE_FAILED):
+        front.open_front(places)
+
+
+def test_a_front_that_does_not_start_is_refused(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    places.private.mkdir()
+    monkeypatch.setattr("mantlet_agent.command._run", lambda *argv: int(argv[-1] == "mantlet-front.service"))
     with refused(Code.FRONT_FAILED):
-        launch.start_front(places)
+        front.open_front(places)
 
 
-def test_a_power_off_while_the_runtime_loads_is_blamed_on_the_runtime(
+@pytest.mark.usefixtures("terminable")
+def test_a_power_off_is_blamed_on_what_was_waited_for(
     places: Places, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: os.kill(os.getpid(), signal.SIGTERM) or 0)
-    before = signal.signal(signal.SIGTERM, boot.interrupted)
-    try:
-        with refused(Code.RUNTIME_FAILED):
-            launch.start_runtime(places, runtime, MODEL)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    monkeypatch.setattr("mantlet_agent.command._run", power_off)
+    with refused(Code.RUNTIME_FAILED):
+        launch.start_runtime(places, runtime, MODEL)
+    monkeypatch.setattr("mantlet_agent.health.status_line", power_off)
+    with refused(Code.EVIDENCE_FAILED):
+        health.require(places.evidence_socket, "/", seconds=1, failed=Code.EVIDENCE_FAILED)
 
 
-def test_the_front_keeps_the_only_copy_of_its_key(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_front_has_the_only_copy_of_its_key_and_evidence_answers_before_it_counts(
+    places: Places, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     places.private.mkdir()
-    places.tls_key.write_bytes(b"key")
-    monkeypatch.setattr("mantlet_agent.command.start", lambda unit: 0)
-    launch.start_front(places)
+    kept: list[bytes] = []
+
+    def run(*argv: str) -> int:
+        started.append(argv[-1])
+        if argv[-1] == "mantlet-front.service":
+            kept.append(places.tls_key.read_bytes())
+        return 0
+
+    asked: list[tuple[Path, str]] = []
+    monkeypatch.setattr("mantlet_agent.command._run", run)
+    monkeypatch.setattr(
+        "mantlet_agent.health.status_line", lambda *question: asked.append(question) or b"HTTP/1.1 200 OK"
+    )
+    front.open_front(places)
+    assert started == ["mantlet-serve.service", "mantlet-front.service"]
+    assert kept[0].startswith(b"-----BEGIN PRIVATE KEY-----")
     assert not places.tls_key.exists()
+    assert asked == [(places.evidence_socket, "/.well-known/mantlet/status")]
 
 
 def test_a_model_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ StandardOutput=file:/dev/ttyS0
 WantedBy=multi-user.target
 """
 _ENABLED = ".wants/"
-_OURS = ("mantlet-", "systemd-networkd", "/usr/lib/modules-load.d/mantlet.conf")
+_OURS = ("mantlet-", "/usr/lib/modules-load.d/mantlet.conf")
 
 
 def reference_machine(site: Site) -> Machine:
