@@ -6,32 +6,27 @@ import json
 
 from mantlet.release import manifest as manifests
 from mantlet.release.manifest import Expected, ImageIdentity, Manifest, ManifestEvent, Platform
-from mantlet_measure.eventlog import EVENT_TYPES
+from mantlet_measure.event_types import EventType
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank, Event, measured, replay
 
 PLATFORM = "qemu-ovmf"
-_KINDS = {text: number for number, text in EVENT_TYPES.items()}
 
 
 def firmware_events() -> tuple[Event, ...]:
     """What firmware and stub measure, in small."""
-    separators = [
-        measured(register, bytes(4), claimed_type="EV_SEPARATOR", description="") for register in range(8)
-    ]
+    separators = [measured(register, bytes(4), type="EV_SEPARATOR", description="") for register in range(8)]
     return (
-        measured(0, b"firmware", claimed_type="EV_EFI_PLATFORM_FIRMWARE_BLOB", description=""),
-        measured(7, b"\x01", claimed_type="EV_EFI_VARIABLE_DRIVER_CONFIG", description=""),
-        measured(7, b"PK", claimed_type="EV_EFI_VARIABLE_DRIVER_CONFIG", description=""),
-        measured(
-            4, b"Calling EFI Application", claimed_type="EV_EFI_ACTION", description="Calling EFI Application"
-        ),
+        measured(0, b"firmware", type="EV_EFI_PLATFORM_FIRMWARE_BLOB", description=""),
+        measured(7, b"\x01", type="EV_EFI_VARIABLE_DRIVER_CONFIG", description=""),
+        measured(7, b"PK", type="EV_EFI_VARIABLE_DRIVER_CONFIG", description=""),
+        measured(4, b"Calling EFI Application", type="EV_EFI_ACTION", description="Calling EFI Application"),
         *separators,
-        measured(7, b"db", claimed_type="EV_EFI_VARIABLE_AUTHORITY", description=""),
-        measured(4, b"the UKI", claimed_type="EV_EFI_BOOT_SERVICES_APPLICATION", description=""),
-        measured(11, b".linux\0", claimed_type="EV_IPL", description=".linux"),
-        measured(11, b"the kernel", claimed_type="EV_IPL", description=".linux"),
-        measured(9, b"c\0", claimed_type="EV_EVENT_TAG", description=""),
-        measured(9, b"the initrd", claimed_type="EV_EVENT_TAG", description=""),
+        measured(7, b"db", type="EV_EFI_VARIABLE_AUTHORITY", description=""),
+        measured(4, b"the UKI", type="EV_EFI_BOOT_SERVICES_APPLICATION", description=""),
+        measured(11, b".linux\0", type="EV_IPL", description=".linux"),
+        measured(11, b"the kernel", type="EV_IPL", description=".linux"),
+        measured(9, b"c\0", type="EV_EVENT_TAG", description=""),
+        measured(9, b"the initrd", type="EV_EVENT_TAG", description=""),
     )
 
 
@@ -40,10 +35,10 @@ def system_events() -> tuple[Event, ...]:
     phases = (b"enter-initrd", b"leave-initrd")
     return (
         *(
-            measured(register, b"os-separator", claimed_type="os-separator", description="os-separator")
+            measured(register, b"os-separator", type="os-separator", description="os-separator")
             for register in (0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14)
         ),
-        *(measured(11, phase, claimed_type="phase", description=phase.decode()) for phase in phases),
+        *(measured(11, phase, type="phase", description=phase.decode()) for phase in phases),
     )
 
 
@@ -56,9 +51,7 @@ def manifest_of(events: tuple[Event, ...], *, enforced: tuple[int, ...] = ENFORC
             banks[bank][register] = Expected(
                 value=replay(bank, (event.digests[bank] for event in made)),
                 events=tuple(
-                    ManifestEvent(
-                        digest=event.digests[bank], type=event.claimed_type, description=event.description
-                    )
+                    ManifestEvent(digest=event.digests[bank], type=event.type, description=event.description)
                     for event in made
                 ),
             )
@@ -84,7 +77,7 @@ def encode_firmware_log(events: tuple[Event, ...]) -> bytes:
     for event in events:
         digests = b"".join(_le(bank.tpm_alg, 2) + event.digests[bank] for bank in BANKS)
         text = event.description.encode("ascii")
-        log += _le(event.register, 4) + _le(_KINDS[event.claimed_type], 4) + _le(len(BANKS), 4) + digests
+        log += _le(event.register, 4) + _le(EventType[event.type], 4) + _le(len(BANKS), 4) + digests
         log += _le(len(text), 4) + text
     return log
 
@@ -100,7 +93,7 @@ def encode_system_log(events: tuple[Event, ...]) -> bytes:
                 "string": event.description,
                 "bootId": "0" * 32,
                 "timestamp": 1,
-                "eventType": event.claimed_type,
+                "eventType": event.type,
             },
         }
         for event in events

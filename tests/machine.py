@@ -166,7 +166,7 @@ class Machine:
     @property
     def registers(self) -> dict[Bank, dict[int, bytes]]:
         """The registers after all that was measured."""
-        ima = measured(10, b"a module", claimed_type="ima", description="")
+        ima = measured(10, b"a module", type="ima", description="")
         events = (*self.firmware, *self.system, ima, *(record.extended() for record in self.agent_log))
         return {bank: dict(replay_events(bank, events)) for bank in BANKS}
 

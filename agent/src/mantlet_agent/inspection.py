@@ -44,11 +44,12 @@ def copy_logs(places: Places) -> None:
     firmware = _read(places.firmware_log, Code.FIRMWARE_LOG_ABSENT)
     system = _read(places.system_log, Code.SYSTEM_LOG_ABSENT)
     try:
-        events = decode_system_log(system)
+        log = decode_system_log(system).complete(BANKS)
     except DecodeError as error:
         raise StageError(Code.SYSTEM_LOG_ABSENT, error.message) from error
-    phase = {bank: bank.digest(_FIRST_PHASE) for bank in BANKS}
-    if not any(event.register == Register.KERNEL_BOOT and event.digests == phase for event in events):
+    phase = {bank: bank.digest(_FIRST_PHASE) for bank in BANKS}.items()
+    # The log has the digests of other active banks too.
+    if not any(e.register == Register.KERNEL_BOOT and phase <= e.digests.items() for e in log.events):
         raise StageError(Code.PHASE_ABSENT)
     files.write(places.firmware_log_copy, firmware, mode=0o644)
     files.write(places.system_log_copy, system, mode=0o644)

@@ -1,191 +1,195 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The firmware's event log, crypto-agile (TCG PC Client Platform Firmware Profile 1.06, *Event Logging*).
+"""The firmware's event log, crypto-agile or of the SHA-1 form (TCG PC Client PFP 1.06, *Event Logging*).
 
-Owns the decoding of `binary_bios_measurements`. It compares nothing: whether the log is true is a matter of
-replaying it against quoted values, and even then only the digests are proven. Logs of the SHA-1 era are
-refused.
+Owns reading and writing of `binary_bios_measurements`. It compares nothing: whether the log is true is a
+matter of replaying it against quoted values, and even then only the digests are proven (`LoggedEvent`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 from mantlet_measure.errors import DecodeError
-from mantlet_measure.pcr import BANKS, Bank, Event
-from mantlet_measure.reader import Reader
+from mantlet_measure.event_text import claimed_text
+from mantlet_measure.event_types import EventType, type_name, type_number
+from mantlet_measure.logged import REGISTERS, LoggedEvent
+from mantlet_measure.pcr import BANKS, Bank
+from mantlet_measure.reader import EndOfDataError, Reader
+from mantlet_measure.spec_id import SIGNATURE, LogForm, decode_form
+
+__all__ = ["WHAT", "FirmwareLog", "LoggedEvent", "decode_firmware_log", "encode_firmware_log"]
 
 WHAT = "firmware log"
 _LIMIT = 1 << 20
 _EVENTS = 4096
-_REGISTERS = 24
-_DESCRIPTION = 160
-_NO_ACTION = 3
-_EVENT_TAG = 6
-
-# PFP 1.06, table *Events*; names as the specification has them.
-EVENT_TYPES: Mapping[int, str] = {
-    0x00000000: "EV_PREBOOT_CERT",
-    0x00000001: "EV_POST_CODE",
-    0x00000003: "EV_NO_ACTION",
-    0x00000004: "EV_SEPARATOR",
-    0x00000005: "EV_ACTION",
-    0x00000006: "EV_EVENT_TAG",
-    0x00000007: "EV_S_CRTM_CONTENTS",
-    0x00000008: "EV_S_CRTM_VERSION",
-    0x00000009: "EV_CPU_MICROCODE",
-    0x0000000A: "EV_PLATFORM_CONFIG_FLAGS",
-    0x0000000B: "EV_TABLE_OF_DEVICES",
-    0x0000000C: "EV_COMPACT_HASH",
-    0x0000000D: "EV_IPL",
-    0x0000000E: "EV_IPL_PARTITION_DATA",
-    0x0000000F: "EV_NONHOST_CODE",
-    0x00000010: "EV_NONHOST_CONFIG",
-    0x00000011: "EV_NONHOST_INFO",
-    0x00000012: "EV_OMIT_BOOT_DEVICE_EVENTS",
-    0x00000013: "EV_POST_CODE2",
-    0x80000001: "EV_EFI_VARIABLE_DRIVER_CONFIG",
-    0x80000002: "EV_EFI_VARIABLE_BOOT",
-    0x80000003: "EV_EFI_BOOT_SERVICES_APPLICATION",
-    0x80000004: "EV_EFI_BOOT_SERVICES_DRIVER",
-    0x80000005: "EV_EFI_RUNTIME_SERVICES_DRIVER",
-    0x80000006: "EV_EFI_GPT_EVENT",
-    0x80000007: "EV_EFI_ACTION",
-    0x80000008: "EV_EFI_PLATFORM_FIRMWARE_BLOB",
-    0x80000009: "EV_EFI_HANDOFF_TABLES",
-    0x8000000A: "EV_EFI_PLATFORM_FIRMWARE_BLOB2",
-    0x8000000B: "EV_EFI_HANDOFF_TABLES2",
-    0x8000000C: "EV_EFI_VARIABLE_BOOT2",
-    0x8000000D: "EV_EFI_GPT_EVENT2",
-    0x80000010: "EV_EFI_HCRTM_EVENT",
-    0x800000E0: "EV_EFI_VARIABLE_AUTHORITY",
-    0x800000E1: "EV_EFI_SPDM_FIRMWARE_BLOB",
-    0x800000E2: "EV_EFI_SPDM_FIRMWARE_CONFIG",
-}
-_VARIABLES = {0x80000001, 0x80000002, 0x8000000C, 0x800000E0}
-_TEXTS = {0x00000005, 0x00000008, 0x0000000D, 0x80000007}
+_LOCALITY = b"StartupLocality\0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Log:
-    events: tuple[Event, ...]
-    locality: int
+class FirmwareLog:
+    """The events that extended a register, in order; EV_NO_ACTION extends none and is left out.
 
-
-def decode_firmware_log(data: bytes) -> tuple[Event, ...]:
-    """Return the events that extended a register, in order; EV_NO_ACTION extends none and is left out.
-
-    Digests of both of Mantlet's banks must be there. DecodeError on anything else.
+    banks: those that every event has a digest of. startup_locality: what register 0 starts from, 0 unless
+    stated. truncated: the log ends inside a record, at byte `whole`; what stands before is here.
     """
-    return _decode(data).events
+
+    events: tuple[LoggedEvent, ...]
+    banks: tuple[Bank, ...]
+    startup_locality: int
+    truncated: bool
+    whole: int
+
+    def complete(self, banks: tuple[Bank, ...] = BANKS) -> Self:
+        """Return the log if it can prove registers of `banks`. DecodeError if it is cut or lacks one."""
+        if self.truncated:
+            raise DecodeError(
+                WHAT,
+                expected="a whole log",
+                found="the end inside a record",
+                offset=self.whole,
+                hint="read the log again, without a limit: a log that was cut proves nothing",
+            )
+        for bank in banks:
+            if bank not in self.banks:
+                raise DecodeError(
+                    WHAT,
+                    expected=f"digests of bank {bank}",
+                    found=f"those of {', '.join(self.banks) or 'no known bank'}",
+                    offset=0,
+                    hint=f"switch the TPM's {bank} bank on in the firmware",
+                )
+        return self
 
 
-def startup_locality(data: bytes) -> int:
-    """Return the locality of TPM2_Startup that the log states, or 0: register 0 starts from it."""
-    return _decode(data).locality
+class _Record(NamedTuple):
+    register: int
+    kind: int
+    digests: Mapping[Bank, bytes]
+    data: bytes
 
 
-def _decode(data: bytes) -> _Log:
-    if len(data) > _LIMIT:
-        raise DecodeError(WHAT, expected=f"at most {_LIMIT} bytes", found=f"{len(data)}")
+def decode_firmware_log(data: bytes) -> FirmwareLog:
+    """Decode a log of at most 1 MiB, with zeros or erased flash behind it or not.
+
+    DecodeError, with the offset, on anything else. A log that is cut is decoded as far as it is whole.
+    """
+    if not data or len(data) > _LIMIT:
+        raise DecodeError(WHAT, expected=f"1 to {_LIMIT} bytes", found=f"{len(data)}")
+    form = decode_form(data, WHAT)
     reader = Reader(data, WHAT)
-    sizes = _spec_id(reader)
-    events: list[Event] = []
-    locality = 0
-    while reader.left and not _padding(data, reader.offset):
-        start = reader.offset
-        register, kind = reader.u32le(), reader.u32le()
-        digests = _digests(reader, sizes)
-        content = reader.take(reader.u32le())
-        if kind == _NO_ACTION:
+    reader.take(form.start)
+    # From here on to the end there is nothing but zeros, or nothing but 0xFF.
+    padding = min(len(data.rstrip(b"\0")), len(data.rstrip(b"\xff")))
+    if padding <= form.start and not form.agile:
+        reader.refuse(expected="a first event", found="nothing but padding", offset=0)
+    events: list[LoggedEvent] = []
+    number, locality, whole, truncated = form.records, 0, form.start, False
+    while reader.offset < padding:
+        try:
+            record = _agile_record(reader, form) if form.agile else _sha1_record(reader)
+        except EndOfDataError:
+            truncated = True
+            break
+        if record.kind == EventType.EV_NO_ACTION:
             # PFP 1.06, *Startup Locality Event*: the last byte of register 0 before its first extend.
-            if content.startswith(b"StartupLocality\0") and len(content) == 17:
-                locality = content[16]
-            continue
-        if register >= _REGISTERS or len(events) == _EVENTS:
-            reader.refuse(
-                expected=f"a register below {_REGISTERS} and at most {_EVENTS} events",
-                found=f"register {register} in event {len(events)}",
-                offset=start,
-            )
-        events.append(
-            Event(
-                register=register,
-                digests=digests,
-                claimed_type=EVENT_TYPES.get(kind, f"0x{kind:08x}"),
-                description=_describe(kind, content),
-            )
+            if record.data.startswith(_LOCALITY) and len(record.data) == len(_LOCALITY) + 1:
+                locality = record.data[-1]
+        else:
+            events.append(_event(number, record))
+        number, whole = number + 1, reader.offset
+        if number > _EVENTS:
+            reader.refuse(expected=f"at most {_EVENTS} records", found="one more", offset=whole)
+    return FirmwareLog(
+        events=tuple(events), banks=form.banks, startup_locality=locality, truncated=truncated, whole=whole
+    )
+
+
+def _event(number: int, record: _Record) -> LoggedEvent:
+    return LoggedEvent(
+        number=number,
+        register=record.register,
+        digests=record.digests,
+        claimed_type=type_name(record.kind),
+        claimed_text=claimed_text(record.kind, record.data),
+        claimed_data=record.data,
+    )
+
+
+def _head(reader: Reader) -> tuple[int, int]:
+    """Read register and type; events without action may name any register."""
+    register, kind = reader.u32le(), reader.u32le()
+    if register >= REGISTERS and kind != EventType.EV_NO_ACTION:
+        reader.refuse(expected=f"a register below {REGISTERS}", found=str(register), offset=reader.offset - 8)
+    return register, kind
+
+
+def _data(reader: Reader) -> bytes:
+    size = reader.u32le()
+    if size > _LIMIT:
+        # No cut explains this: such an event fits into no log.
+        reader.refuse(
+            expected=f"event data of at most {_LIMIT} bytes", found=str(size), offset=reader.offset - 4
         )
-    return _Log(events=tuple(events), locality=locality)
+    return reader.take(size)
 
 
-def _padding(data: bytes, offset: int) -> bool:
-    """Say whether nothing but zeros or erased flash follows."""
-    # The first bytes decide in all but one case, so that a long log is not copied at every event.
-    if data[offset : offset + 8].strip(b"\0") and data[offset : offset + 8].strip(b"\xff"):
-        return False
-    rest = data[offset:]
-    return rest.count(rest[:1]) == len(rest)
+def _sha1_record(reader: Reader) -> _Record:
+    """Read TCG_PCR_EVENT."""
+    register, kind = _head(reader)
+    digest = reader.take(Bank.SHA1.size)
+    return _Record(register, kind, {Bank.SHA1: digest}, _data(reader))
 
 
-def _spec_id(reader: Reader) -> Mapping[int, int]:
-    """Read the first event (PFP 1.06, *Specification ID Version Event*): {algorithm: digest size}."""
-    register, kind, digest = reader.u32le(), reader.u32le(), reader.take(20)
-    event = Reader(reader.take(reader.u32le()), f"{WHAT}: specification ID")
-    signature = event.take(16)
-    if (register, kind) != (0, _NO_ACTION) or any(digest) or signature != b"Spec ID Event03\0":
-        reader.refuse(expected="a Spec ID Event03 (crypto-agile log)", found=repr(signature), offset=0)
-    event.take(8)  # platformClass, specVersionMinor, specVersionMajor, specErrata, uintnSize
-    sizes: dict[int, int] = {}
-    count = event.u32le()
-    if not 1 <= count <= 16:
-        event.refuse(expected="1 to 16 algorithms", found=str(count))
-    for _ in range(count):
-        algorithm, size = event.u16le(), event.u16le()
-        if algorithm in sizes or not 1 <= size <= 128:
-            event.refuse(
-                expected="each algorithm once, with its size", found=f"0x{algorithm:04x} of {size} bytes"
-            )
-        sizes[algorithm] = size
-    event.take(event.u8())  # vendorInfo
-    event.end()
-    for bank in BANKS:
-        if sizes.get(bank.tpm_alg) != bank.size:
-            reader.refuse(expected=f"digests of bank {bank}", found=f"algorithms {sorted(sizes)}", offset=0)
-    return sizes
-
-
-def _digests(reader: Reader, sizes: Mapping[int, int]) -> Mapping[Bank, bytes]:
-    """Read TPML_DIGEST_VALUES: each algorithm of the header, once."""
+def _agile_record(reader: Reader, form: LogForm) -> _Record:
+    """Read TCG_PCR_EVENT2: a digest of each algorithm of the specification ID, once, in any order."""
+    register, kind = _head(reader)
     start = reader.offset
     count = reader.u32le()
-    if count != len(sizes):
-        reader.refuse(expected=f"{len(sizes)} digests", found=str(count), offset=start)
+    # Nothing is extended by an event without action, and some firmware leaves its digests out.
+    if count > len(form.sizes) or (count < len(form.sizes) and kind != EventType.EV_NO_ACTION):
+        reader.refuse(expected=f"{len(form.sizes)} digests", found=str(count), offset=start)
     found: dict[int, bytes] = {}
     for _ in range(count):
         algorithm = reader.u16le()
-        if algorithm not in sizes or algorithm in found:
+        if algorithm not in form.sizes or algorithm in found:
             reader.refuse(
-                expected="each algorithm of the header once", found=f"0x{algorithm:04x}", offset=start
+                expected="each algorithm of the specification ID once",
+                found=f"0x{algorithm:04x}",
+                offset=reader.offset - 2,
             )
-        found[algorithm] = reader.take(sizes[algorithm])
-    return {bank: found[bank.tpm_alg] for bank in BANKS}
+        found[algorithm] = reader.take(form.sizes[algorithm])
+    digests = {bank: found[bank.tpm_alg] for bank in form.banks if bank.tpm_alg in found}
+    return _Record(register, kind, digests, _data(reader))
 
 
-def _describe(kind: int, content: bytes) -> str:
-    """Return what the event data says of itself, in printable characters. Nothing proves it."""
-    if kind in _VARIABLES and len(content) >= 32:
-        # UEFI_VARIABLE_DATA: GUID, UnicodeNameLength (characters), VariableDataLength, UnicodeName, data
-        return _printable(content[32 : 32 + 2 * int.from_bytes(content[16:24], "little")])
-    if kind == _EVENT_TAG and len(content) >= 8:
-        tag = int.from_bytes(content[:4], "little")
-        return f"tag 0x{tag:08x} {_printable(content[8:])}".rstrip()
-    return _printable(content) if kind in _TEXTS else ""
+def encode_firmware_log(
+    events: Iterable[LoggedEvent], *, banks: tuple[Bank, ...] = BANKS, startup_locality: int = 0
+) -> bytes:
+    """Write a crypto-agile log of these events, which have digests of all `banks`.
+
+    ValueError when an event's type is neither a name of the specification nor a number.
+    """
+    sizes = b"".join(_le(bank.tpm_alg, 2) + _le(bank.size, 2) for bank in banks)
+    # Platform class 0 (client), specification 2.0 errata 0, size of UINTN 2 (64 bits), no vendor info.
+    spec_id = SIGNATURE + bytes(4) + b"\0\2\0\2" + _le(len(banks), 4) + sizes + b"\0"
+    parts = [_le(0, 4) + _le(EventType.EV_NO_ACTION, 4) + bytes(20) + _le(len(spec_id), 4) + spec_id]
+    if startup_locality:
+        zeros = {bank: bytes(bank.size) for bank in banks}
+        data = _LOCALITY + bytes([startup_locality])
+        parts.append(_agile(_Record(0, EventType.EV_NO_ACTION, zeros, data), banks))
+    for event in events:
+        kind = type_number(event.claimed_type)
+        if kind is None:
+            raise ValueError(f"{event.claimed_type} is no type of a firmware event")
+        parts.append(_agile(_Record(event.register, kind, event.digests, event.claimed_data), banks))
+    return b"".join(parts)
 
 
-def _printable(content: bytes) -> str:
-    """Return UTF-16LE or ASCII text, cut at the first NUL; firmware writes both and says not which."""
-    head = content[: 4 * _DESCRIPTION]
-    wide = len(head) >= 2 and len(head) % 2 == 0 and not any(head[1:16:2])
-    text = head.decode("utf-16-le" if wide else "ascii", "replace").split("\0", 1)[0]
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)[
-        :_DESCRIPTION
-    ]
+def _agile(record: _Record, banks: tuple[Bank, ...]) -> bytes:
+    digests = b"".join(_le(bank.tpm_alg, 2) + record.digests[bank] for bank in banks)
+    head = _le(record.register, 4) + _le(record.kind, 4) + _le(len(banks), 4)
+    return head + digests + _le(len(record.data), 4) + record.data
+
+
+def _le(value: int, size: int) -> bytes:
+    return value.to_bytes(size, "little")

@@ -9,30 +9,50 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Protocol
 
 
 class Bank(StrEnum):
     """A PCR bank, named by its hash algorithm."""
 
+    SHA1 = "sha1"
     SHA256 = "sha256"
     SHA384 = "sha384"
+    SHA512 = "sha512"
 
     @property
     def size(self) -> int:
         """Digest size in bytes."""
-        return 32 if self is Bank.SHA256 else 48
+        return _SIZES[self]
 
     @property
     def tpm_alg(self) -> int:
         """TPM_ALG_ID of the hash (TCG Algorithm Registry)."""
-        return 0x000B if self is Bank.SHA256 else 0x000C
+        return _TPM_ALGS[self]
 
     def digest(self, data: bytes | memoryview) -> bytes:
         """Return the bank's hash of `data`."""
-        return hashlib.new(self.value, data).digest()
+        # Not by hashlib.new: looking an algorithm up by name costs more than hashing an extend.
+        match self:
+            case Bank.SHA256:
+                return hashlib.sha256(data).digest()
+            case Bank.SHA384:
+                return hashlib.sha384(data).digest()
+            case Bank.SHA512:
+                return hashlib.sha512(data).digest()
+            case Bank.SHA1:
+                # Nothing is trusted for what this bank holds; it is there to be read and predicted.
+                return hashlib.sha1(data, usedforsecurity=False).digest()
 
+
+_SIZES: Mapping[str, int] = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
+_TPM_ALGS: Mapping[str, int] = {"sha1": 0x0004, "sha256": 0x000B, "sha384": 0x000C, "sha512": 0x000D}
 
 BANKS: tuple[Bank, ...] = (Bank.SHA256, Bank.SHA384)
+"""The banks that Mantlet quotes and enforces, in the order of a quote."""
+
+ALL_BANKS: tuple[Bank, ...] = tuple(Bank)
+"""The banks that Mantlet can predict and replay."""
 
 
 class Register(IntEnum):
@@ -59,17 +79,28 @@ class Register(IntEnum):
 ENFORCED: tuple[int, ...] = (4, 7, 9, 11, 12, 13, 14, 15)
 
 
+class Measurement(Protocol):
+    """Anything that extends a register: an `Event` that we make, or one that a log tells of."""
+
+    @property
+    def register(self) -> int:
+        """The register that it extends."""
+
+    @property
+    def digests(self) -> Mapping[Bank, bytes]:
+        """What it extends it by, in each bank."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One extend of one register.
+    """One extend of one register that we predict or make ourselves: its type and description are ours.
 
-    Replay proves `digests`. `claimed_type` and `description` are what the log says of it, which replay does
-    not prove.
+    What a log tells of is an `eventlog.LoggedEvent`.
     """
 
     register: int
     digests: Mapping[Bank, bytes]
-    claimed_type: str
+    type: str
     description: str
 
 
@@ -95,23 +126,34 @@ def replay(bank: Bank, digests: Iterable[bytes], *, start: bytes | None = None) 
     return value
 
 
-def replay_events(bank: Bank, events: Iterable[Event], *, locality: int = 0) -> Mapping[int, bytes]:
+def replay_events(bank: Bank, events: Iterable[Measurement], *, locality: int = 0) -> Mapping[int, bytes]:
     """Fold a log into the values of every register it names; registers 0 to 15 are always there.
 
     `locality` is the one of TPM2_Startup, which register 0 starts from (PFP, *Startup Locality Event*).
+    ValueError when an event has no digest of this bank.
     """
     values = {int(register): zero(bank) for register in Register}
     values[0] = bytes(bank.size - 1) + bytes([locality])
     for event in events:
-        values[event.register] = extend(bank, values.get(event.register, zero(bank)), event.digests[bank])
+        if bank not in event.digests:
+            raise ValueError(f"an event of register {event.register} has no digest of bank {bank}")
+        register = int(event.register)
+        values[register] = extend(bank, values.get(register, zero(bank)), event.digests[bank])
     return values
 
 
-def measured(register: int, data: bytes | memoryview, *, claimed_type: str, description: str) -> Event:
-    """Return the event of measuring `data` into `register`: its hash, in both banks."""
+def measured(
+    register: int,
+    data: bytes | memoryview,
+    *,
+    type: str,
+    description: str,
+    banks: tuple[Bank, ...] = BANKS,
+) -> Event:
+    """Return the event of measuring `data` into `register`: its hash in each of `banks`."""
     return Event(
         register=register,
-        digests={bank: bank.digest(data) for bank in BANKS},
-        claimed_type=claimed_type,
+        digests={bank: bank.digest(data) for bank in banks},
+        type=type,
         description=description,
     )

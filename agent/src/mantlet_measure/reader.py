@@ -10,6 +10,10 @@ from typing import NoReturn
 from mantlet_measure.errors import DecodeError
 
 
+class EndOfDataError(DecodeError):
+    """Bytes that end before a field does."""
+
+
 class Reader:
     """Read `data` from front to back; `what` names it in errors."""
 
@@ -40,7 +44,12 @@ class Reader:
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes."""
         if size < 0 or size > self.left:
-            self.refuse(expected=f"{size} more bytes", found=f"{self.left} before the end")
+            raise EndOfDataError(
+                self.what,
+                expected=f"{size} more bytes",
+                found=f"{self.left} before the end",
+                offset=self._offset,
+            )
         start = self._offset
         self._offset += size
         return self._data[start : self._offset]

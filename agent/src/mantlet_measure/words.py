@@ -30,6 +30,6 @@ def agent_events(
         deployment_sha256=deployment_sha256, runtime_sha256=runtime_sha256, root_hash=root_hash, capped=capped
     )
     return tuple(
-        measured(Register.SYSTEM_IDENTITY, word.encode("ascii"), claimed_type=event, description=word)
+        measured(Register.SYSTEM_IDENTITY, word.encode("ascii"), type=event, description=word)
         for event, word in words
     )

@@ -49,7 +49,7 @@ def authenticate_deployment(
     )
     runtime = _runtime_digest(events, checks)
     measured = expected_deployment(payload, runtime_sha256=runtime, state=evidence.state)
-    words = [f"{event.claimed_type}: {event.description}" for event in measured.expected]
+    words = [f"{event.type}: {event.description}" for event in measured.expected]
     logged = [f"{record.event}: {record.word}" for record in events.agent_records]
     for number, (word, said) in enumerate(zip_longest(words, logged, fillvalue="none"), start=1):
         checks.equal(f"agent word {number}", expected=word, observed=said)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from mantlet.verifier import tpm
 from mantlet.verifier.credential import BoundKey
-from mantlet.verifier.keys import check_storage_key
+from mantlet.verifier.keys import AttestationKey, check_storage_key
 from mantlet.verifier.steps import Checks
 from mantlet_measure.evidence import (
     EVIDENCE_LABEL,
@@ -26,10 +26,10 @@ from mantlet_measure.evidence import (
     StorageKey,
     qualifying_data,
 )
-from mantlet_measure.pcr import Bank
+from mantlet_measure.pcr import BANKS, Bank
 from mantlet_measure.tpm_structs import name
 
-_BANKS = {bank.tpm_alg: bank.value for bank in Bank}
+_BANKS = {bank.tpm_alg: bank.value for bank in BANKS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,14 @@ class CertifiedStorageKey:
 
 def authenticate(evidence: Evidence, key: BoundKey) -> AuthenticQuote:
     """Check signature, selection and digest of the quote. RefusedError with all findings, or DecodeError."""
+    return AuthenticQuote(attest=check_signed(evidence, key.attestation_key), registers=evidence.pcrs)
+
+
+def check_signed(evidence: Evidence, key: AttestationKey) -> tpm.QuoteAttest:
+    """Check the quote against a key that need not be in any TPM, and return what was signed.
+
+    RefusedError with all findings, or DecodeError.
+    """
     attest = tpm.decode_quote(evidence.quote.attest)
     checks = Checks()
     _check_signature("quote", evidence.quote.attest, evidence.quote.signature, key, checks)
@@ -74,7 +82,7 @@ def authenticate(evidence: Evidence, key: BoundKey) -> AuthenticQuote:
     )
     checks.equal("PCR digest", expected=hashlib.sha256(values).digest(), observed=attest.pcr_digest)
     checks.done(hint="ask the machine again; if it repeats, its evidence is not what its TPM signed")
-    return AuthenticQuote(attest=attest, registers=evidence.pcrs)
+    return attest
 
 
 def check_freshness(
@@ -108,7 +116,7 @@ def certify_storage_key(
     """Check that the SRK was certified by the same key, in the same boot, for the same session."""
     attest = tpm.decode_certify(storage_key.attest)
     checks = Checks()
-    _check_signature("certification", storage_key.attest, storage_key.signature, key, checks)
+    _check_signature("certification", storage_key.attest, storage_key.signature, key.attestation_key, checks)
     expected = qualifying_data(
         SRK_LABEL,
         nonce=session.nonce,
@@ -128,15 +136,13 @@ def certify_storage_key(
     return CertifiedStorageKey(public=storage_key.public, name=storage_key_name)
 
 
-def _check_signature(what: str, attest: bytes, signature: bytes, key: BoundKey, checks: Checks) -> None:
+def _check_signature(what: str, attest: bytes, signature: bytes, key: AttestationKey, checks: Checks) -> None:
     try:
-        key.attestation_key.public_key.verify(
-            tpm.decode_signature(signature), attest, ec.ECDSA(hashes.SHA256())
-        )
+        key.public_key.verify(tpm.decode_signature(signature), attest, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
         checks.fault(
             f"signature of the {what}",
-            expected=f"one by attestation key {key.attestation_key.name.hex()}",
+            expected=f"one by attestation key {key.name.hex()}",
             observed="one that does not match",
         )
 

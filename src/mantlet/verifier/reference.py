@@ -2,58 +2,45 @@
 """Appraisal against reference values: every enforced register, both banks, and where it parted from the
 expected path.
 
-Follows docs/formats.md, *measurements.json*. A register that differs is explained by comparing the manifest's
-events with the log's. The explanation uses what the log claims of its events; the refusal rests on the quoted
-value alone.
+Follows docs/formats.md, *measurements.json*. What makes a register differ is put into words by
+`mantlet.explain`, partly from what the log claims of its events; the refusal rests on the quoted value alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from mantlet.release.manifest import Manifest, Platform
+from mantlet.explain import account
+from mantlet.explain.account import Account
+from mantlet.explain.explanation import explain
+from mantlet.explain.registers import title
+from mantlet.release.reference_values import Manifest
 from mantlet.verifier.deployment import MeasuredDeployment
 from mantlet.verifier.policy import Trust
 from mantlet.verifier.replay import AuthenticEvents
 from mantlet.verifier.steps import Checks, Finding, RefusedError
-from mantlet_measure.pcr import Bank, Event, Register, replay
+from mantlet_measure.pcr import BANKS, Bank
 
 _HINT = "the machine did not boot the release of this manifest, or not on this platform: do not trust it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceEvent:
-    """An expected event: its digest in one bank, and what it is."""
-
-    digest: bytes
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """What one register must hold in one bank, and the events that make it."""
-
-    value: bytes
-    events: tuple[ReferenceEvent, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceValues:
-    """The reference values of one platform, for one deployment in one state."""
+    """The reference values of one platform, for one deployment in one state: enforced registers alone."""
 
     platform: str
-    banks: Mapping[Bank, Mapping[int, Reference]]
+    account: Account
 
     @property
     def registers(self) -> tuple[int, ...]:
         """The enforced registers, ascending."""
-        return tuple(sorted(self.banks[Bank.SHA256]))
+        return tuple(sorted(self.account.registers))
 
     @property
     def values(self) -> Mapping[Bank, Mapping[int, bytes]]:
         """The value of each enforced register, per bank."""
         return {
-            bank: {register: item.value for register, item in references.items()}
-            for bank, references in self.banks.items()
+            bank: {register: self.account.registers[register].values[bank] for register in self.registers}
+            for bank in BANKS
         }
 
 
@@ -93,74 +80,48 @@ def reference_values(manifest: Manifest, trust: Trust, measured: MeasuredDeploym
             ],
             hint="the release is weaker than the policy wants: get one that pins these registers",
         )
+    told = account.of_manifest(manifest, name, name=f"{manifest.image.id} {manifest.image.version}")
+    enforced = {register: told.registers[register] for register in platform.enforced}
+    # docs/formats.md: the manifest gives register 15 as the agent finds it; the rest are the agent's words.
     return ReferenceValues(
-        platform=name, banks={bank: _bank(platform, bank, measured.expected) for bank in Bank}
+        platform=name,
+        account=account.with_words(replace(told, registers=enforced, notes=()), measured.expected),
     )
 
 
 def appraise(events: AuthenticEvents, reference: ReferenceValues) -> None:
     """Compare every enforced register of both banks. RefusedError with one finding for each that differs."""
+    quoted = events.quote.registers
+    differing = [
+        (register, bank)
+        for register in reference.registers
+        for bank, expected in reference.values.items()
+        if quoted[bank][register] != expected[register]
+    ]
+    if not differing:
+        return
+    words = _explained(events, reference)
     checks = Checks()
-    for register in reference.registers:
-        for bank, references in reference.banks.items():
-            quoted = events.quote.registers[bank][register]
-            expected = references[register]
-            if quoted != expected.value:
-                difference = _first_difference(expected.events, events.of(register), bank)
-                checks.fault(
-                    f"register {register} ({_title(register)}), {bank}",
-                    expected=expected.value.hex(),
-                    observed=f"{quoted.hex()}: {difference}",
-                )
+    for register, bank in differing:
+        checks.fault(
+            f"register {register} ({title(register)}), {bank}",
+            expected=reference.values[bank][register].hex(),
+            observed=f"{quoted[bank][register].hex()}: {words.get(register, 'nothing explains it')}",
+        )
     checks.done(hint=_HINT)
 
 
-def _bank(platform: Platform, bank: Bank, words: Sequence[Event]) -> Mapping[int, Reference]:
-    references: dict[int, Reference] = {}
-    for register in platform.enforced:
-        expected = platform.banks[bank][register]
-        listed = tuple(
-            ReferenceEvent(digest=event.digest, text=_text(event.type, event.description))
-            for event in expected.events
-        )
-        if register != Register.SYSTEM_IDENTITY:
-            references[register] = Reference(value=expected.value, events=listed)
-            continue
-        # docs/formats.md: the manifest gives register 15 as the agent finds it; the rest are the agent's
-        # words.
-        said = tuple(
-            ReferenceEvent(digest=word.digests[bank], text=_text(word.claimed_type, word.description))
-            for word in words
-        )
-        value = replay(bank, (word.digest for word in said), start=expected.value)
-        references[register] = Reference(value=value, events=listed + said)
-    return references
-
-
-def _first_difference(expected: Sequence[ReferenceEvent], logged: Sequence[Event], bank: Bank) -> str:
-    """Say in words where the log parts from the reference events."""
-    for number, (wanted, found) in enumerate(zip(expected, logged, strict=False), start=1):
-        if wanted.digest != found.digests[bank]:
-            return (
-                f"event {number} should be {wanted.text}, but the machine measured "
-                f"{_text(found.claimed_type, found.description)} as {found.digests[bank].hex()[:16]}…"
-            )
-    if len(logged) < len(expected):
-        return f"event {len(logged) + 1}, {expected[len(logged)].text}, was never measured"
-    # Both values are folds of their events, so lists that agree so far cannot be of one length.
-    extra = logged[len(expected)]
-    return (
-        f"the machine measured one event more, number {len(expected) + 1}: "
-        f"{_text(extra.claimed_type, extra.description)}"
+def _explained(events: AuthenticEvents, reference: ReferenceValues) -> Mapping[int, str]:
+    """Say for each register that differs what the first reason is."""
+    observed = account.of_events(
+        events.events, name="the machine", banks=BANKS, values=events.quote.registers
     )
-
-
-def _text(kind: str, description: str) -> str:
-    return f"{kind or 'an event'} “{description}”" if description else kind or "an event without a name"
-
-
-def _title(register: int) -> str:
-    return Register(register).name.lower().replace("_", "-")
+    words: dict[int, str] = {}
+    for finding in explain(reference.account, observed).findings:
+        for register in finding.registers:
+            first = register == finding.registers[0]
+            words.setdefault(register, finding.headline if first else f"see {finding.words}")
+    return words
 
 
 def _list(registers: Iterable[int]) -> str:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small, valid documents of every kind, for the tests of the ground floor and for the property tests."""
 
+import hashlib
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mantlet_measure import deployment, dsse, words
@@ -80,8 +82,13 @@ EVENTS: tuple[tuple[int, int, bytes], ...] = (
     (9, 0x00000006, (0x8F3B22EC).to_bytes(4, "little") + (13).to_bytes(4, "little") + b"Linux initrd\0"),
 )
 PHASES: tuple[Event, ...] = tuple(
-    measured(11, word.encode(), claimed_type="phase", description=word)
-    for word in ("enter-initrd", "leave-initrd")
+    measured(11, word.encode(), type="phase", description=word) for word in ("enter-initrd", "leave-initrd")
+)
+NV_RECORD = (
+    b'\x1e{"nv_index":30474752,"digests":[{"hashAlg":"sha256","digest":"' + b"01" * 32 + b'"}],'
+    b'"content_type":"systemd","content":{"nvIndexName":"hardware","string":"product-id:x","bootId":"'
+    + b"00" * 16
+    + b'","timestamp":1,"eventType":"nvpcr-init"}}\n'
 )
 _BANKS = {0x0004: 20, 0x000B: 32, 0x000C: 48}
 
@@ -104,10 +111,22 @@ def firmware_log(events: tuple[tuple[int, int, bytes], ...], *, locality: int | 
     if locality is not None:
         log += no_action(b"StartupLocality\0" + bytes([locality]))
     for register, kind, content in events:
-        own = measured(register, content, claimed_type="", description="").digests
+        own = measured(register, content, type="", description="").digests
         digests = {0x0004: b"\x01" * 20} | {bank.tpm_alg: own[bank] for bank in BANKS}
         log += _event(register, kind, digests, content)
     return log
+
+
+def sha1_log(events: tuple[tuple[int, int, bytes], ...]) -> bytes:
+    """A log of the SHA-1 form (TCG_PCR_EVENT); digests are those of the event data."""
+    return b"".join(
+        register.to_bytes(4, "little")
+        + kind.to_bytes(4, "little")
+        + hashlib.sha1(content).digest()
+        + len(content).to_bytes(4, "little")
+        + content
+        for register, kind, content in events
+    )
 
 
 def _event(register: int, kind: int, digests: dict[int, bytes], content: bytes) -> bytes:
@@ -123,7 +142,7 @@ def system_log(events: tuple[Event, ...]) -> bytes:
         digests = ",".join(f'{{"hashAlg":"{bank}","digest":"{event.digests[bank].hex()}"}}' for bank in BANKS)
         content = (
             f'{{"string":"{event.description}","bootId":"{"0f" * 16}","timestamp":4711,'
-            f'"eventType":"{event.claimed_type}"}}'
+            f'"eventType":"{event.type}"}}'
         )
         records.append(
             f'\x1e{{"pcr":{event.register},"digests":[{digests}],"content_type":"systemd","content":{content}}}\n'
