@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mantlet.predict import boot_loader, initrd, kernel_boot, uki
+from mantlet.predict import boot_loader, extensions, initrd, kernel_boot, kernel_config, uki
+from mantlet.predict.boot import ExtraKind
 from mantlet.predict.uki import UnpredictableError
-from mantlet.predict.user_space import PHASES
 from mantlet_measure import strictjson, volume
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import BANKS, Bank, Event, extend, replay, zero
 from tests.unit.predict import synthetic
+from tests.unit.predict.boots import boot, extra
 
 JSON = st.recursive(
     st.none()
@@ -63,8 +64,8 @@ MEASURED = (".linux", ".osrel", ".cmdline", ".initrd", ".uname", ".sbat")
 
 
 def _events(data: bytes) -> tuple[tuple[Event, ...], ...]:
-    image = uki.decode(data)
-    return boot_loader.events(image.image), initrd.events(image), kernel_boot.events(image, PHASES)
+    started = boot(uki.decode(data))
+    return tuple(module.events(started).events for module in (boot_loader, initrd, kernel_boot))
 
 
 @settings(max_examples=150, deadline=None)
@@ -93,3 +94,25 @@ def test_one_flipped_bit_in_the_initrd_changes_register_9_too(data: st.DataObjec
     flipped = bytearray(UKI)
     flipped[section.raw_offset + bit // 8] ^= 1 << bit % 8
     assert _events(bytes(flipped))[1] != _events(UKI)[1]
+
+
+FILES = {
+    ExtraKind.CREDENTIAL: ("a.cred", kernel_config),
+    ExtraKind.GLOBAL_CREDENTIAL: ("a.cred", kernel_config),
+    ExtraKind.SYSEXT: ("a.raw", extensions),
+    ExtraKind.GLOBAL_CONFEXT: ("a.confext.raw", kernel_config),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=st.sampled_from(list(FILES)), content=st.binary(min_size=1, max_size=200), data=st.data())
+def test_one_flipped_bit_in_a_file_beside_the_uki_changes_two_registers(
+    kind: ExtraKind, content: bytes, data: st.DataObject
+) -> None:
+    bit = data.draw(st.integers(0, 8 * len(content) - 1))
+    flipped = bytearray(content)
+    flipped[bit // 8] ^= 1 << bit % 8
+    name, register = FILES[kind]
+    plain, changed = (boot(extras=(extra(kind, name, item),)) for item in (content, bytes(flipped)))
+    for module in (initrd, register):
+        assert module.events(plain) != module.events(changed)

@@ -16,11 +16,12 @@ from mantlet.predict.uki import UnpredictableError
 from mantlet.predict.variables import decode_store
 from mantlet.release import manifest
 from mantlet_measure import deployment, dsse, evidence, sealed, strictjson, tpm_structs, volume
+from mantlet_measure.canonical_log import decode_canonical_log, encode_canonical_log
 from mantlet_measure.cel import decode_agent_log, decode_system_log, encode_agent_log
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.eventlog import decode_firmware_log
 from mantlet_measure.pcr import Bank
-from tests.unit.measure import samples
+from tests.unit.measure import recorded, samples
 from tests.unit.predict import signing, synthetic
 from tests.unit.release.samples import MANIFEST
 
@@ -66,6 +67,12 @@ def _agent_log(data: bytes) -> object:
     return decode_agent_log(strictjson.decode(data, what="agent log"))
 
 
+def _array() -> bytes:
+    log = decode_firmware_log(samples.firmware_log(samples.EVENTS))
+    system = decode_system_log(samples.system_log(samples.PHASES))
+    return encode_canonical_log((*log.events, *system.events))
+
+
 def _slot(data: bytes) -> object:
     return volume.decode_slot(data)
 
@@ -78,7 +85,10 @@ DECODERS = (
     Decoder("evidence", evidence.decode, evidence.encode(samples.evidence())),
     Decoder("manifest", manifest.decode, manifest.encode(MANIFEST)),
     Decoder("firmware log", decode_firmware_log, samples.firmware_log(samples.EVENTS, locality=3)),
+    Decoder("firmware log of the SHA-1 form", decode_firmware_log, samples.sha1_log(samples.EVENTS)),
+    Decoder("recorded firmware log", decode_firmware_log, recorded.boot().firmware_log),
     Decoder("system log", decode_system_log, samples.system_log(samples.PHASES)),
+    Decoder("canonical log", decode_canonical_log, _array()),
     Decoder("agent log", _agent_log, strictjson.encode(encode_agent_log(samples.evidence().agent_log))),
     Decoder("volume slot", _slot, volume.encode_slot(b"payload")),
     Decoder("TPMT_PUBLIC", tpm_structs.decode_public, samples.SRK),

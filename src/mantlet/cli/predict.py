@@ -1,74 +1,134 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mantlet predict`: compute the expected PCRs of a built image, from its files alone."""
+"""`mantlet predict`: compute the expected PCRs of an image, from its files alone."""
 
 import argparse
-from pathlib import Path
+import hashlib
+from collections.abc import Iterator, Mapping
 
-from mantlet.edge import files, output
-from mantlet.predict import PLATFORMS, QEMU_OVMF, predict
-from mantlet.predict.pe import LIMIT
-from mantlet.predict.variables import LIMIT as STORE_LIMIT
-from mantlet.predict.variables import decode_store, secure_boot_keys
+from mantlet.cli.predict_options import add_options, banks, inputs
+from mantlet.edge import files, output, prediction, project
+from mantlet.predict import kernel_boot, predict_boot, reference, system_identity
+from mantlet.predict.boot import Basis, Boot, RegisterPrediction
+from mantlet.predict.platform import Machine
 from mantlet.release import manifest
-from mantlet.release.manifest import Manifest
-from mantlet_measure import strictjson
-from mantlet_measure.pcr import Register
+from mantlet_measure import deployment, dsse
+from mantlet_measure.errors import MantletError
+from mantlet_measure.pcr import ALL_BANKS, BANKS, Bank, Register, measured
 
-UKI_NAME = "uki.efi"
-STORE_NAME = "OVMF_VARS.fd"
+_LIMIT = 1 << 20
 
 
 def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `predict`."""
-    parser = verbs.add_parser(
-        "predict", help="compute the expected PCRs of a built image", description=__doc__
-    )
-    parser.add_argument("image", type=Path, metavar="BUILD-DIR|UKI", help="a build folder, or a signed UKI")
-    parser.add_argument(
-        "--vars",
-        type=Path,
-        metavar="FILE",
-        help=f"OVMF variable store with the enrolled keys (default: {STORE_NAME} beside the UKI)",
-    )
-    parser.add_argument("--platform", choices=PLATFORMS, default=QEMU_OVMF, help="the kind of machine")
-    parser.add_argument(
-        "--without-os-separator", action="store_true", help="the initrd lacks systemd-pcrosseparator.service"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write measurements.json there")
+    parser = verbs.add_parser("predict", help="compute the expected PCRs of an image", description=__doc__)
+    add_options(parser)
     parser.set_defaults(handler=run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Predict, write and print. Returns 0; refusals are raised."""
-    uki = args.image / UKI_NAME if args.image.is_dir() else args.image
-    store = args.vars or uki.parent / STORE_NAME
-    if not args.json:
-        output.step(f"Predicting PCRs of {uki}…")
-    reference = predict(
-        uki=files.read(uki, limit=LIMIT, what="UKI"),
-        secure_boot=secure_boot_keys(decode_store(files.read(store, limit=STORE_LIMIT, what="OVMF_VARS.fd"))),
-        platform=args.platform,
-        os_separator=not args.without_os_separator,
-    )
-    encoded = manifest.encode(reference)
-    if args.output is not None:
-        files.write_atomic(args.output, encoded)
-    if args.json:
-        output.document(strictjson.decode(encoded, what=manifest.WHAT))
+def run(arguments: argparse.Namespace) -> int:
+    """Predict, write and print. Returns 0; refusals are raised, and then nothing is written."""
+    if arguments.deployment is not None and arguments.output is not None:
+        raise MantletError(
+            "--output: expected reference values, which a deployment document names, found --deployment too",
+            hint="write the manifest without --deployment",
+        )
+    if not arguments.json:
+        output.step(f"Predicting PCRs of {arguments.image}…")
+    machine = prediction.read_platform(arguments.platform)
+    boot = prediction.boot(inputs(arguments))
+    wanted = banks(arguments) or BANKS
+    if arguments.all_phases:
+        _print_phases(boot, wanted, as_json=arguments.json)
+        return 0
+    # A manifest has the banks that Mantlet quotes, whatever else it has.
+    computed = tuple(bank for bank in ALL_BANKS if bank in wanted or bank in BANKS)
+    registers = dict(predict_boot(boot, banks=computed))
+    made = reference.manifest(boot, registers, machine, banks=computed)
+    if arguments.output is not None:
+        files.write_atomic(arguments.output, manifest.encode(made))
+    if arguments.deployment is not None:
+        registers[int(Register.SYSTEM_IDENTITY)] = _after_agent(arguments, computed)
+        made = reference.manifest(boot, registers, machine, banks=computed)
+    if arguments.json:
+        output.document(manifest.to_value(made))
     else:
-        _print(reference, platform=args.platform, verbose=args.verbose)
+        _print(boot, registers, machine, banks=wanted, verbose=arguments.verbose)
     return 0
 
 
-def _print(reference: Manifest, *, platform: str, verbose: bool) -> None:
-    """Print a line a register and bank; with `verbose`, the events behind it too."""
-    image = reference.image
-    output.result(f"{image.id} {image.version} on {platform}, systemd-stub {image.stub}")
-    for bank, registers in reference.platforms[platform].banks.items():
+def _after_agent(arguments: argparse.Namespace, computed: tuple[Bank, ...]) -> RegisterPrediction:
+    """Return register 15 as a serving machine under this deployment document has it."""
+    data = files.read(arguments.deployment, limit=_LIMIT, what="deployment document")
+    payload = dsse.decode(data).payload
+    document = deployment.decode(payload)
+    declaration = arguments.runtime or (project.root() / "policies" / "runtime" / f"{document.runtime}.yaml")
+    digest = hashlib.sha256(files.read(declaration, limit=_LIMIT, what="runtime declaration")).digest()
+    said = system_identity.events(payload, document, runtime_sha256=digest, capped=True)
+    # What describes a word of the agent is the word; it goes into every bank that the TPM has.
+    words = (
+        measured(
+            event.register,
+            event.description.encode(),
+            type=event.type,
+            description=event.description,
+            banks=computed,
+        )
+        for event in said.events
+    )
+    return RegisterPrediction(events=tuple(words))
+
+
+def _print(
+    boot: Boot,
+    registers: Mapping[int, RegisterPrediction],
+    machine: Machine,
+    *,
+    banks: tuple[Bank, ...],
+    verbose: bool,
+) -> None:
+    """Print a line a register and bank; with `verbose`, the events behind it and what others published."""
+    uki = boot.uki
+    name = f"{uki.image_id} {uki.image_version}".strip() or "an image without a name"
+    output.result(f"{name} on {machine.name} ({machine.tested}), systemd-stub {uki.stub}")
+    for bank in banks:
         output.result(bank.value)
-        for number, expected in registers.items():
-            name = Register(number).name.lower().replace("_", "-")
-            output.result(f"  {number:2} {name:<18} {expected.value.hex()}")
-            if verbose:
-                for event in expected.events:
-                    output.result(f"       {event.digest.hex()[:16]}…  {event.type}: {event.description}")
+        for number, predicted in registers.items():
+            title = Register(number).name.lower().replace("_", "-")
+            output.result(f"  {number:2} {title:<20} {_value(bank, predicted)}")
+            for line in _details(number, bank, predicted, machine) if verbose else ():
+                output.result(f"       {line}")
+    for item in machine.differences if verbose else ():
+        output.result(f"register {item.register} on {machine.title}: {item.text} ({item.source})")
+
+
+def _details(number: int, bank: Bank, predicted: RegisterPrediction, machine: Machine) -> Iterator[str]:
+    for event in predicted.events:
+        yield f"{event.digests[bank].hex()[:16]}…  {event.type}: {event.description}"
+    for constant in machine.constants:
+        if (constant.register, constant.bank) == (number, bank):
+            yield f"{constant.value.hex()}  published, {constant.when}: {constant.source}"
+
+
+def _value(bank: Bank, predicted: RegisterPrediction) -> str:
+    if predicted.basis is Basis.UNPREDICTABLE:
+        return f"unpredictable: {predicted.reason}"
+    value = reference.expected(bank, predicted.events).value.hex()
+    return f"{value}  (recorded)" if predicted.basis is Basis.RECORDED else value
+
+
+def _print_phases(boot: Boot, wanted: tuple[Bank, ...], *, as_json: bool) -> None:
+    """Print register 11 after each prefix of the phases, as systemd-measure names them."""
+    values = {
+        bank.value: {
+            prefix: _value(bank, predicted)
+            for prefix, predicted in kernel_boot.phase_values(boot, banks=wanted).items()
+        }
+        for bank in wanted
+    }
+    if as_json:
+        output.document({"register": int(Register.KERNEL_BOOT), "banks": values})
+        return
+    for bank, prefixes in values.items():
+        output.result(bank)
+        for prefix, value in prefixes.items():
+            output.result(f"  {value}  {prefix or '(before the first phase)'}")

@@ -7,21 +7,18 @@ the randomness of a verification are taken here too.
 """
 
 import secrets
-from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-from typing_extensions import override
 
 from mantlet.client.attest import Question
-from mantlet.edge import files
+from mantlet.edge import files, strict_yaml
 from mantlet.verifier import policy
 from mantlet.verifier.policy import AppraisalPolicy, Trust
 from mantlet_measure.errors import DecodeError
@@ -61,20 +58,7 @@ def question(source: Files, *, platform: str | None, expected_state: State) -> Q
 def read_policy(path: Path) -> AppraisalPolicy:
     """Read an appraisal policy. YAML anchors and duplicate keys are refused: what is read is what is
     written."""
-    return policy.decode(read_yaml(path, what="appraisal policy"))
-
-
-def read_yaml(path: Path, *, what: str) -> object:
-    """Read one YAML document of at most 1 MiB. DecodeError on what is none, has a key twice, or an alias."""
-    text = files.read(path, limit=_LIMIT, what=what)
-    try:
-        value: object = yaml.load(text, Loader=_StrictLoader)  # noqa: S506, it is a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-        raise DecodeError(
-            f"{what} {path}", expected="strict YAML", found=problem, hint=f"mend {path}"
-        ) from None
-    return value
+    return policy.decode(strict_yaml.read(path, what="appraisal policy"))
 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
@@ -127,21 +111,3 @@ def _key_error(path: Path, what: str, expected: str) -> DecodeError:
         found="something else",
         hint="check that this option names the right file",
     )
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A SafeLoader that refuses duplicate keys and aliases."""
-
-    @override
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise yaml.YAMLError(f"the key {twice!r} twice")
-        return super().construct_mapping(node, deep)
-
-    @override
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias")
-        return super().compose_node(parent, index)

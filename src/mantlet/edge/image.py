@@ -12,20 +12,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mantlet.edge import files, mirror, output, process, project, recipe
+from mantlet.edge import files, mirror, output, prediction, process, project, recipe
 from mantlet.edge.keys import KeyFolder
+from mantlet.edge.prediction import Inputs
 from mantlet.edge.tools import ToolsTree
-from mantlet.predict import predict
-from mantlet.predict.variables import decode_store, secure_boot_keys
+from mantlet.predict import predict_boot, reference
+from mantlet.predict.platform import QEMU_OVMF
 from mantlet.release import manifest
 from mantlet_measure import strictjson
+from mantlet_measure.errors import DecodeError
 
 _MEBI = 1 << 20
 # FAT32 has at least 65,525 clusters; at one sector a cluster, 33 MiB are enough for them and their tables.
 _ESP_MINIMUM = 34 * _MEBI
 _ESP_MARGIN = 2 * _MEBI
 _SECTOR = 512
-_UKI_LIMIT = 1 << 30
 _VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
 
@@ -204,6 +205,14 @@ def _enrol(target: Path, *, keys: KeyFolder, tools: ToolsTree) -> None:
 
 
 def _predict(target: Path) -> bytes:
-    uki = files.read(target / "uki.efi", limit=_UKI_LIMIT, what="UKI")
-    variables = files.read(target / "OVMF_VARS.fd", limit=64 * _MEBI, what="variable store")
-    return manifest.encode(predict(uki=uki, secure_boot=secure_boot_keys(decode_store(variables))))
+    """Predict what a machine measures that boots the finished disk with the keys just enrolled."""
+    boot = prediction.boot(Inputs(image=target, root_units=()))
+    if not boot.secure_boot.enabled:
+        raise DecodeError(
+            "OVMF_VARS.fd",
+            expected="Secure Boot on",
+            found="off",
+            hint="build again: the keys were not enrolled",
+        )
+    machine = prediction.read_platform(QEMU_OVMF)
+    return manifest.encode(reference.manifest(boot, predict_boot(boot), machine))

@@ -1,94 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From artefacts to reference values: what a boot of this image will measure, before it ever boots. Pure.
+"""From artefacts to registers: what a boot will measure, before it ever happens. Pure.
 
-One module a register group, each following its specification line by line; `predict` puts them together. It
-reads no running machine and no log. Registers 0-3, 5, 6 and 10 depend on the machine and are not predicted.
+One module a register group, each following its specification line by line; `predict_boot` puts them
+together for registers 0 to 15. It reads no running machine and no log: registers 0 to 3 and 6 come from a
+record of the same firmware, or are said to be unpredictable.
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
-from mantlet.predict import boot_loader, initrd, kernel_boot, user_space
-from mantlet.predict import secure_boot as secure_boot_policy
-from mantlet.predict import uki as unified
-from mantlet.predict.variables import SecureBootKeys
-from mantlet.release.manifest import (
-    ARCHITECTURE,
-    Expected,
-    ImageIdentity,
-    Manifest,
-    ManifestEvent,
-    Platform,
+from mantlet.predict import (
+    boot_loader,
+    extensions,
+    initrd,
+    kernel_boot,
+    kernel_config,
+    partitions,
+    secure_boot,
+    user_space,
 )
-from mantlet_measure.pcr import BANKS, ENFORCED, Bank, Event, Register, replay
+from mantlet.predict.boot import Basis, Boot, RegisterPrediction
+from mantlet_measure.errors import DecodeError
+from mantlet_measure.pcr import BANKS, Bank, Event, Register
 
-QEMU_OVMF = "qemu-ovmf"
-PLATFORMS: tuple[str, ...] = (QEMU_OVMF,)
+__all__ = ["predict_boot"]
 
-__all__ = ["PLATFORMS", "QEMU_OVMF", "SecureBootKeys", "predict", "predict_events"]
+RECORDED: tuple[int, ...] = (0, 1, 2, 3, 6)
+_NO_RECORD = "firmware and machine settle it: pass a firmware record of such a boot"
+_IMA = "the kernel extends it by itself (IMA), in an order that nothing settles"
+
+_FIRST = Register.BOOT_LOADER_CODE
+_COMPUTED: Mapping[int, Callable[[Boot, tuple[Bank, ...]], RegisterPrediction]] = {
+    Register.BOOT_LOADER_CODE: boot_loader.events,
+    Register.BOOT_LOADER_CONFIG: partitions.events,
+    Register.SECURE_BOOT_POLICY: secure_boot.events,
+    Register.KERNEL_INITRD: initrd.events,
+    Register.KERNEL_BOOT: kernel_boot.events,
+    Register.KERNEL_CONFIG: kernel_config.events,
+    Register.SYSEXTS: extensions.events,
+}
 
 
-def predict(
-    *,
-    uki: bytes,
-    secure_boot: SecureBootKeys,
-    platform: str = QEMU_OVMF,
-    os_separator: bool = True,
-    phases: tuple[str, ...] = user_space.PHASES,
-) -> Manifest:
-    """Return the manifest of the image that this signed UKI starts.
+def predict_boot(boot: Boot, *, banks: tuple[Bank, ...] = BANKS) -> Mapping[int, RegisterPrediction]:
+    """Return what each register holds after this boot, 0 to 15, in order.
 
-    os_separator: whether the initrd carries systemd-pcrosseparator.service (systemd >= 261). phases: the
-    words of the systemd-pcrphase units that ran before the agent reads register 11. DecodeError,
-    UnpredictableError or UnauthorisedError when the UKI is not one, does not settle its measurements, or
-    would not start.
+    DecodeError, UnpredictableError or UnauthorisedError for a boot that would not come to its end, or that
+    nobody has checked; a register that only the machine settles is predicted as unpredictable instead.
     """
-    if platform not in PLATFORMS:
-        raise ValueError(f"no prediction for platform {platform}")
-    image = unified.decode(uki)
-    events = predict_events(image, secure_boot, os_separator=os_separator, phases=phases)
-    return Manifest(
-        image=ImageIdentity(
-            id=image.image_id,
-            version=image.image_version,
-            architecture=ARCHITECTURE,
-            uki_sha256=hashlib.sha256(uki).digest(),
-            roothash=image.roothash,
-            cmdline=image.cmdline,
-            stub=str(image.stub),
-        ),
-        platforms={platform: Platform(enforced=ENFORCED, banks=_banks(events))},
-    )
-
-
-def predict_events(
-    image: unified.Uki, keys: SecureBootKeys, *, os_separator: bool, phases: tuple[str, ...]
-) -> Mapping[int, tuple[Event, ...]]:
-    """Return the events of every enforced register, in the order in which they extend it."""
-    events: dict[int, tuple[Event, ...]] = {
-        Register.BOOT_LOADER_CODE: boot_loader.events(image.image),
-        Register.SECURE_BOOT_POLICY: secure_boot_policy.events(image.image, keys),
-        Register.KERNEL_INITRD: initrd.events(image),
-        Register.KERNEL_BOOT: kernel_boot.events(image, phases),
-        # Without load options, add-ons, credentials or extensions the stub leaves the first two alone;
-        # nothing measures into the third without shim; the fourth is the agent's, which finds it at zero.
-        Register.KERNEL_CONFIG: (),
-        Register.SYSEXTS: (),
-        Register.SHIM_POLICY: (),
-        Register.SYSTEM_IDENTITY: (),
+    # Register 4 first: it leaves the hash of each image behind, which register 7 looks up in db and dbx.
+    found = {int(_FIRST): _before_user_space(_FIRST, boot, banks)}
+    # The others are independent, and hashlib lets go of the interpreter lock while it works.
+    others = [int(register) for register in Register if register != _FIRST]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        predictions = pool.map(lambda register: _before_user_space(register, boot, banks), others)
+        found |= dict(zip(others, predictions, strict=True))
+    return {
+        int(register): user_space.completed(register, found[register], boot, banks) for register in Register
     }
-    if os_separator:
-        events = {register: (*own, *user_space.os_separator(register)) for register, own in events.items()}
-    return {int(register): own for register, own in events.items()}
 
 
-def _banks(events: Mapping[int, tuple[Event, ...]]) -> Mapping[Bank, Mapping[int, Expected]]:
-    return {bank: {register: _expected(bank, own) for register, own in events.items()} for bank in BANKS}
+def _before_user_space(register: int, boot: Boot, banks: tuple[Bank, ...]) -> RegisterPrediction:
+    if register in _COMPUTED:
+        return _COMPUTED[register](boot, banks)
+    if register in RECORDED:
+        return _recorded(register, boot, banks)
+    if register == Register.IMA:
+        return RegisterPrediction(events=(), basis=Basis.UNPREDICTABLE, reason=_IMA)
+    # Nothing measures into 8 without GRUB, into 14 without shim; the agent finds 15 at zero.
+    return RegisterPrediction(events=())
 
 
-def _expected(bank: Bank, events: Iterable[Event]) -> Expected:
-    listed = tuple(
-        ManifestEvent(digest=event.digests[bank], type=event.claimed_type, description=event.description)
-        for event in events
+def _recorded(register: int, boot: Boot, banks: tuple[Bank, ...]) -> RegisterPrediction:
+    if boot.firmware is None:
+        return RegisterPrediction(events=(), basis=Basis.UNPREDICTABLE, reason=_NO_RECORD)
+    events = boot.firmware.registers.get(register, ())
+    return RegisterPrediction(
+        events=tuple(_in_banks(event, banks) for event in events),
+        basis=Basis.RECORDED,
+        reason=boot.firmware.source,
     )
-    return Expected(value=replay(bank, (event.digest for event in listed)), events=listed)
+
+
+def _in_banks(event: Event, banks: tuple[Bank, ...]) -> Event:
+    if missing := [bank for bank in banks if bank not in event.digests]:
+        raise DecodeError(
+            "firmware record",
+            expected=f"digests of {', '.join(banks)}",
+            found=f"none of {', '.join(missing)}",
+            hint="record a boot whose TPM has these banks on, or ask for fewer",
+        )
+    return Event(
+        register=event.register,
+        digests={bank: event.digests[bank] for bank in banks},
+        type=event.type,
+        description=event.description,
+    )

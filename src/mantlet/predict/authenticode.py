@@ -3,12 +3,12 @@
 
 Follows EDK2, SecurityPkg/Tcg/Tcg2Dxe/MeasureBootPeCoff.c, `MeasurePeImageAndExtend`, whose step numbers stand
 at the lines. It does not pad and does not sort differently: `pe.decode` refuses the images on which that
-would matter.
+would matter, unless only firmware will ever hash them.
 """
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from mantlet.predict.parts import digests
 from mantlet.predict.pe import Image
 from mantlet_measure.pcr import Bank
 
@@ -32,13 +32,18 @@ def hashed(image: Image) -> Iterator[memoryview]:
         if section.raw_size:
             yield data[section.raw_offset : section.raw_offset + section.raw_size]
             end += section.raw_size
-    # 15. What lies between the sum of the hashed sizes and the certificates: nothing, pe.decode saw to it.
+    # 15. What lies between the sum of the hashed sizes and the certificates. The sum, not the end of the last
+    # section: where there are gaps, the two differ.
     yield data[end : len(data) - len(image.certificates)]
 
 
 def authenticode(image: Image, bank: Bank) -> bytes:
     """Return the hash of the image in this bank, the same for its signed and its unsigned form."""
-    state = hashlib.new(bank.value)
-    for part in hashed(image):
-        state.update(part)
-    return state.digest()
+    return authenticode_digests(image, (bank,))[bank]
+
+
+def authenticode_digests(image: Image, banks: tuple[Bank, ...]) -> Mapping[Bank, bytes]:
+    """Return the hashes of the image in each of `banks`; what was asked for before is not hashed again."""
+    missing = tuple(bank for bank in banks if bank not in image.hashes)
+    image.hashes.update(digests(tuple(hashed(image)), missing))
+    return {bank: image.hashes[bank] for bank in banks}

@@ -2,15 +2,18 @@
 """A strict reader of PE32+ images (Microsoft PE/COFF specification, as EDK2's loader reads them).
 
 Owns the layout of one EFI application for x86-64, and refuses every layout on which implementations of the
-Authenticode hash disagree: gaps and overlaps of sections, trailing bytes, a size that is no multiple of 8. It
-hashes nothing.
+Authenticode hash disagree: gaps and overlaps of sections, trailing bytes, a size that is no multiple of 8.
+The kernel inside a UKI is only ever hashed by firmware, so `Layout.FIRMWARE` takes the gaps and trailing
+bytes on which other programs stumble. It hashes nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NoReturn
 
 from mantlet_measure.errors import DecodeError, shown
+from mantlet_measure.pcr import Bank
 
 LIMIT = 512 << 20
 _SECTIONS = 96
@@ -19,6 +22,15 @@ _PE32_PLUS = 0x20B
 _EFI_APPLICATION = 10
 _DIRECTORIES = 16
 _ZEROS = memoryview(bytes(1 << 20))
+
+
+class Layout(StrEnum):
+    """Which layouts are taken."""
+
+    UNDISPUTED = "undisputed"
+    """Those that every program hashes alike."""
+    FIRMWARE = "firmware"
+    """Those that firmware hashes in one known way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +46,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A well-formed image. `directory` is where the directory entry of the certificate table lies, if any."""
+    """A well-formed image. `directory` is where the directory entry of the certificate table lies, if any.
+
+    `hashes` keeps the Authenticode hashes that were asked for: one image is measured into one register and
+    looked up in two databases, and is hashed once for each bank.
+    """
 
     data: memoryview
     what: str
@@ -43,6 +59,13 @@ class Image:
     headers: int
     certificates: memoryview
     sections: tuple[Section, ...]
+    hashes: dict[Bank, bytes] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    @property
+    def major_image_version(self) -> int:
+        """MajorImageVersion, which Linux sets to the version of its EFI stub."""
+        start = self.checksum - 20
+        return int.from_bytes(self.data[start : start + 2], "little")
 
     def section(self, name: str) -> Section | None:
         """Return the one section of this name. DecodeError when there are several."""
@@ -63,7 +86,7 @@ class Image:
         return b"".join(self.loaded(section))
 
 
-class _Layout:
+class _Headers:
     """Integers at offsets of one image; the only error is a DecodeError that says where."""
 
     def __init__(self, data: memoryview, what: str) -> None:
@@ -90,13 +113,14 @@ class _Layout:
             self.refuse(offset, expected=f"{name} 0x{value:x}", found=f"0x{found:x}")
 
 
-def decode(data: bytes | memoryview, *, what: str = "UKI") -> Image:
+def decode(data: bytes | memoryview, *, what: str = "UKI", taken: Layout = Layout.UNDISPUTED) -> Image:
     """Decode a PE32+ EFI application for x86-64. DecodeError, with the offset, on anything else."""
-    layout = _Layout(memoryview(data), what)
+    layout = _Headers(memoryview(data), what)
+    undisputed = taken is Layout.UNDISPUTED
     if len(layout.data) > LIMIT:
         layout.refuse(LIMIT, expected=f"at most {LIMIT} bytes", found=str(len(layout.data)))
     # Signers pad an unsigned image to 8 bytes before they hash it; EDK2 does not.
-    if len(layout.data) % 8:
+    if undisputed and len(layout.data) % 8:
         layout.refuse(
             len(layout.data), expected="a size that is a multiple of 8", found=str(len(layout.data))
         )
@@ -124,7 +148,7 @@ def decode(data: bytes | memoryview, *, what: str = "UKI") -> Image:
     if image_size > LIMIT:
         layout.refuse(optional + 56, expected=f"an image of at most {LIMIT} bytes", found=str(image_size))
     sections = tuple(_section(layout, table + 40 * index, image_size) for index in range(count))
-    end = _check_order(layout, headers, sections)
+    end = _check_order(layout, headers, sections, gaps=not undisputed)
     directory = optional + 112 + 8 * 4 if directories > 4 else None
     return Image(
         data=layout.data,
@@ -132,12 +156,12 @@ def decode(data: bytes | memoryview, *, what: str = "UKI") -> Image:
         checksum=optional + 64,
         directory=directory,
         headers=headers,
-        certificates=_certificates(layout, directory, end),
+        certificates=_certificates(layout, directory, end, trailing=not undisputed),
         sections=sections,
     )
 
 
-def _section(layout: _Layout, offset: int, image_size: int) -> Section:
+def _section(layout: _Headers, offset: int, image_size: int) -> Section:
     raw_name = bytes(layout.data[offset : offset + 8]).rstrip(b"\0")
     if not raw_name.isascii() or b"\0" in raw_name:
         layout.refuse(offset, expected="an ASCII section name", found=shown(raw_name))
@@ -155,17 +179,17 @@ def _section(layout: _Layout, offset: int, image_size: int) -> Section:
     return section
 
 
-def _check_order(layout: _Layout, headers: int, sections: tuple[Section, ...]) -> int:
-    """Refuse gaps and overlaps in the file, overlaps in memory; return where the sections end in the file."""
+def _check_order(layout: _Headers, headers: int, sections: tuple[Section, ...], *, gaps: bool) -> int:
+    """Refuse overlaps, and gaps in the file unless `gaps`; return where the sections end in the file."""
     end = headers
     for section in sorted((item for item in sections if item.raw_size), key=lambda item: item.raw_offset):
-        if section.raw_offset != end:
+        if section.raw_offset < end or (section.raw_offset > end and not gaps):
             layout.refuse(
                 end,
                 expected=f"section {section.name} right behind what precedes it",
                 found=f"it starts at {section.raw_offset}",
             )
-        end += section.raw_size
+        end = section.raw_offset + section.raw_size
     if end > len(layout.data):
         layout.refuse(len(layout.data), expected=f"sections until {end}", found="the end")
     top = 0
@@ -178,13 +202,17 @@ def _check_order(layout: _Layout, headers: int, sections: tuple[Section, ...]) -
     return end
 
 
-def _certificates(layout: _Layout, directory: int | None, end: int) -> memoryview:
+def _certificates(layout: _Headers, directory: int | None, end: int, *, trailing: bool) -> memoryview:
     """Return the certificate table, which is all that may follow the sections (PE/COFF, *Attribute
-    Certificate Table*).
+    Certificate Table*) unless there may be `trailing` bytes.
     """
     start, size = (
         (0, 0) if directory is None else (layout.integer(directory, 4), layout.integer(directory + 4, 4))
     )
+    if trailing and end <= start and start + size == len(layout.data):
+        return layout.data[start:]
+    if trailing and not size:
+        return layout.data[len(layout.data) :]
     if size == 0 and end != len(layout.data):
         layout.refuse(end, expected="the end", found=f"{len(layout.data) - end} trailing bytes")
     if size and (start != end or start + size != len(layout.data)):

@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Register 7, secure-boot-policy: the Secure Boot variables, and the key that let the UKI start.
+"""Register 7, secure-boot-policy: the Secure Boot variables, and the keys that let images start.
 
-Follows TCG PFP 1.06, *PCR[7]*, and EDK2 (Tcg2Dxe `MeasureAllSecureVariables`, DxeImageVerificationLib). It
-finds the authorising certificate the way the firmware does, and refuses an image that the firmware would not
-start.
+Follows TCG PFP 1.06, *PCR[7]*, and EDK2 (Tcg2Dxe `MeasureAllSecureVariables`, DxeImageVerificationLib
+`SecureBootHook`). Who authorises an image is decided in `mantlet.predict.authorisation`. It models a machine
+without shim, which would add variables of its own.
 """
 
+from collections.abc import Iterator
 from uuid import UUID
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from mantlet.predict import signature_lists
-from mantlet.predict.authenticode import authenticode
-from mantlet.predict.boot_loader import SEPARATOR
+from mantlet.predict import addons
+from mantlet.predict.authorisation import authority
+from mantlet.predict.boot import Boot, RegisterPrediction, SecureBootState
+from mantlet.predict.partitions import SEPARATOR
 from mantlet.predict.pe import Image
-from mantlet.predict.signature import signers
-from mantlet.predict.signature_lists import SHA256, X509, Entry
-from mantlet.predict.variables import GLOBAL, IMAGE_SECURITY, SecureBootKeys
-from mantlet_measure.errors import MantletError
-from mantlet_measure.pcr import Bank, Event, Register, measured
+from mantlet.predict.signature_lists import Entry
+from mantlet.predict.variables import GLOBAL, IMAGE_SECURITY, Variables, enforced, secure_boot_keys
+from mantlet_measure.pcr import BANKS, Bank, Event, Register, measured
 
 
-class UnauthorisedError(MantletError):
-    """An image that Secure Boot would not start with these keys."""
+def state(variables: Variables, *, what: str) -> SecureBootState:
+    """Return how the firmware that starts with these variables enforces signatures; `what` names them."""
+    return SecureBootState(enabled=enforced(variables), keys=secure_boot_keys(variables, what=what))
 
 
 def variable_data(vendor: UUID, name: str, data: bytes) -> bytes:
@@ -33,74 +30,65 @@ def variable_data(vendor: UUID, name: str, data: bytes) -> bytes:
     return head + name.encode("utf-16-le") + data
 
 
-def events(image: Image, keys: SecureBootKeys) -> tuple[Event, ...]:
-    """Return what the firmware measures. UnauthorisedError when it would not start the image."""
-    register = Register.SECURE_BOOT_POLICY
+def events(boot: Boot, banks: tuple[Bank, ...] = BANKS) -> RegisterPrediction:
+    """Return what the firmware measures. UnauthorisedError when it would not start one of the images."""
+    return RegisterPrediction(events=(*_configuration(boot.secure_boot, banks), *_authorities(boot, banks)))
+
+
+def _configuration(secure_boot: SecureBootState, banks: tuple[Bank, ...]) -> Iterator[Event]:
+    keys = secure_boot.keys
     variables = (
-        (GLOBAL, "SecureBoot", b"\x01"),
+        (GLOBAL, "SecureBoot", bytes([secure_boot.enabled])),
         (GLOBAL, "PK", keys.pk),
         (GLOBAL, "KEK", keys.kek),
         (IMAGE_SECURITY, "db", keys.db),
         # A variable that does not exist is measured all the same, with no data.
         (IMAGE_SECURITY, "dbx", keys.dbx),
     )
-    authority = _authority(image, keys)
-    return (
-        *(
-            measured(
-                register,
-                variable_data(vendor, name, data),
-                claimed_type="EV_EFI_VARIABLE_DRIVER_CONFIG",
-                description=f"variable {name}",
-            )
-            for vendor, name, data in variables
-        ),
-        measured(
-            register, SEPARATOR, claimed_type="EV_SEPARATOR", description="end of Secure Boot configuration"
-        ),
-        measured(
-            register,
-            variable_data(IMAGE_SECURITY, "db", authority.encoded()),
-            claimed_type="EV_EFI_VARIABLE_AUTHORITY",
-            description="db entry that authorised the UKI",
-        ),
-    )
-
-
-def _authority(image: Image, keys: SecureBootKeys) -> Entry:
-    """Return the first entry of db that signed the image, or that issued its signer."""
-    digest = authenticode(image, Bank.SHA256)
-    found = signers(image, digest)
-    denied = signature_lists.decode(keys.dbx, what="variable dbx")
-    if any(entry.type == SHA256 and entry.data == digest for entry in denied):
-        raise UnauthorisedError(
-            f"UKI: expected an image that dbx does not name, found its hash {digest.hex()} there",
-            hint="build a new image: this one was revoked",
+    for vendor, name, data in variables:
+        yield measured(
+            Register.SECURE_BOOT_POLICY,
+            variable_data(vendor, name, data),
+            type="EV_EFI_VARIABLE_DRIVER_CONFIG",
+            description=f"variable {name}",
+            banks=banks,
         )
-    for signer in found:
-        if _first(signer, denied) is not None:
-            continue
-        entry = _first(signer, signature_lists.decode(keys.db, what="variable db"))
-        if entry is not None:
-            return entry
-    names = ", ".join(signer.subject.rfc4514_string() for signer in found)
-    raise UnauthorisedError(
-        f"UKI: expected a signature by a certificate of db, or of its direct issue, found one by {names}",
-        hint="sign the UKI with the key whose certificate is enrolled in db",
+    yield measured(
+        Register.SECURE_BOOT_POLICY,
+        SEPARATOR,
+        type="EV_SEPARATOR",
+        description="end of Secure Boot configuration",
+        banks=banks,
     )
 
 
-def _first(signer: x509.Certificate, entries: tuple[Entry, ...]) -> Entry | None:
-    whole = signer.public_bytes(Encoding.DER)
-    for entry in entries:
-        if entry.type == X509 and (entry.data == whole or _issued(signer, entry.data)):
-            return entry
-    return None
+def _authorities(boot: Boot, banks: tuple[Bank, ...]) -> Iterator[Event]:
+    """Yield each entry of db at the first image that it authorises (EDK2, `IsDataMeasured`)."""
+    if not boot.secure_boot.enabled:
+        return
+    seen: set[Entry] = set()
+    for role, image in _images(boot):
+        entry = authority(image, boot.secure_boot.keys)
+        if entry in seen:
+            continue
+        seen.add(entry)
+        yield measured(
+            Register.SECURE_BOOT_POLICY,
+            variable_data(IMAGE_SECURITY, "db", entry.encoded()),
+            type="EV_EFI_VARIABLE_AUTHORITY",
+            description=f"db entry that authorised {role}",
+            banks=banks,
+        )
 
 
-def _issued(signer: x509.Certificate, authority: bytes) -> bool:
-    try:
-        signer.verify_directly_issued_by(x509.load_der_x509_certificate(authority))
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
+def _images(boot: Boot) -> Iterator[tuple[str, Image]]:
+    """Yield what the firmware is asked to load, in order, as systemd's programs ask.
+
+    The kernel inside the UKI is not among it: stubs before 258 suspend the check for it, later ones start it
+    themselves.
+    """
+    if boot.loader is not None:
+        yield "systemd-boot", boot.loader.image
+    yield "the UKI", boot.uki.image
+    for addon in addons.loaded(boot):
+        yield f"add-on {addon.name}", addon.image

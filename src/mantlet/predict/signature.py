@@ -3,7 +3,7 @@
 
 Owns the check that one certificate signed this very image: the digest inside, the signed attributes, the RSA
 signature. Whether that certificate is trusted is the signature database's matter, see
-`mantlet.predict.secure_boot`.
+`mantlet.predict.authorisation`.
 """
 
 import hashlib
@@ -21,13 +21,21 @@ from mantlet.predict.pe import Image
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.reader import Reader
 
-WHAT = "UKI signature"
 _REVISION = 0x0200
+_CERTIFICATES_LIMIT = 32
 _PKCS_SIGNED_DATA = 0x0002
 _OID_SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 _OID_MESSAGE_DIGEST = bytes.fromhex("2a864886f70d010904")
 _OID_INDIRECT_DATA = bytes.fromhex("2b060104018237020104")
 _OID_SHA256 = bytes.fromhex("608648016503040201")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """A certificate that signed the image, and the others that came with its signature, not verified."""
+
+    certificate: x509.Certificate
+    others: tuple[x509.Certificate, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,22 +47,23 @@ class _SignedData:
     signature: bytes
 
 
-def signers(image: Image, digest: bytes) -> tuple[x509.Certificate, ...]:
-    """Return the certificates that signed `image`, whose SHA-256 Authenticode hash is `digest`, in order.
+def signers(image: Image, digest: bytes) -> tuple[Signer, ...]:
+    """Return who signed `image`, whose SHA-256 Authenticode hash is `digest`, in the order of the signatures.
 
     DecodeError when there is none, or when any of the signatures is not one of this image.
     """
-    found = tuple(_signer(blob, digest) for blob in _certificate_table(image))
+    what = f"{image.what} signature"
+    found = tuple(_signer(blob, digest, what) for blob in _certificate_table(image, what))
     if not found:
         raise DecodeError(
-            WHAT, expected="a signed image", found="no signature", hint="sign the UKI for Secure Boot"
+            what, expected="a signed image", found="no signature", hint="sign the image for Secure Boot"
         )
     return found
 
 
-def _certificate_table(image: Image) -> Iterator[bytes]:
+def _certificate_table(image: Image, what: str) -> Iterator[bytes]:
     """Yield PKCS#7 blobs of WIN_CERTIFICATE entries, each aligned to 8 bytes."""
-    reader = Reader(bytes(image.certificates), WHAT)
+    reader = Reader(bytes(image.certificates), what)
     while reader.left:
         start = reader.offset
         size, revision, kind = reader.u32le(), reader.u16le(), reader.u16le()
@@ -66,28 +75,32 @@ def _certificate_table(image: Image) -> Iterator[bytes]:
         reader.take(min(-size % 8, reader.left))
 
 
-def _signer(blob: bytes, digest: bytes) -> x509.Certificate:
-    signed = _signed_data(blob)
-    if _image_digest(signed.content) != digest:
+def _signer(blob: bytes, digest: bytes, what: str) -> Signer:
+    signed = _signed_data(blob, what)
+    if (found := _image_digest(signed.content, what)) != digest:
         raise DecodeError(
-            WHAT,
+            what,
             expected=f"a signature over {digest.hex()}, the hash of this image",
-            found=_image_digest(signed.content).hex(),
+            found=found.hex(),
             hint="the image was changed after it was signed: build it again",
         )
-    if _message_digest(signed.attributes) != hashlib.sha256(signed.content).digest():
-        raise DecodeError(WHAT, expected="signed attributes of its content", found="another message digest")
+    if _message_digest(signed.attributes, what) != hashlib.sha256(signed.content).digest():
+        raise DecodeError(what, expected="signed attributes of its content", found="another message digest")
     for certificate in signed.certificates:
-        if _issuer_and_serial(certificate) == signed.signer:
-            return _verify(certificate, signed)
+        if _issuer_and_serial(certificate, what) == signed.signer:
+            others = (_certificate(other) for other in signed.certificates if other != certificate)
+            return Signer(
+                certificate=_verify(certificate, signed, what),
+                others=tuple(other for other in others if other is not None),
+            )
     raise DecodeError(
-        WHAT, expected="the signer's certificate inside", found="none of its issuer and serial number"
+        what, expected="the signer's certificate inside", found="none of its issuer and serial number"
     )
 
 
-def _signed_data(blob: bytes) -> _SignedData:
+def _signed_data(blob: bytes, what: str) -> _SignedData:
     """Take RFC 2315 SignedData with one signer apart."""
-    outer = der.Values(_trim(blob), WHAT).inside(der.SEQUENCE)
+    outer = der.Values(_trim(blob), what).inside(der.SEQUENCE)
     _oid(outer, _OID_SIGNED_DATA)
     data = outer.inside(der.CONTEXT_0).inside(der.SEQUENCE)
     data.next(der.INTEGER)
@@ -100,6 +113,10 @@ def _signed_data(blob: bytes) -> _SignedData:
         inside = data.inside(der.CONTEXT_0)
         while inside.peek() is not None:
             certificates.append(inside.next(der.SEQUENCE).whole)
+    if len(certificates) > _CERTIFICATES_LIMIT:
+        raise DecodeError(
+            what, expected=f"at most {_CERTIFICATES_LIMIT} certificates", found=str(len(certificates))
+        )
     if data.peek() == der.CONTEXT_1:
         data.next(der.CONTEXT_1)
     infos = data.inside(der.SET)
@@ -131,29 +148,29 @@ def _trim(blob: bytes) -> bytes:
 def _oid(values: der.Values, wanted: bytes) -> None:
     found = values.next(der.OID).content
     if found != wanted:
-        raise DecodeError(WHAT, expected=f"object identifier {wanted.hex()}", found=found.hex())
+        raise DecodeError(values.what, expected=f"object identifier {wanted.hex()}", found=found.hex())
 
 
-def _image_digest(content: bytes) -> bytes:
+def _image_digest(content: bytes, what: str) -> bytes:
     """Return the digest in SpcIndirectDataContent, which must be a SHA-256."""
-    values = der.Values(content, WHAT)
+    values = der.Values(content, what)
     values.next(der.SEQUENCE)
     info = values.inside(der.SEQUENCE)
     _oid(info.inside(der.SEQUENCE), _OID_SHA256)
     return info.next(der.OCTET_STRING).content
 
 
-def _message_digest(attributes: der.Item) -> bytes:
-    values = der.Values(attributes.content, WHAT)
+def _message_digest(attributes: der.Item, what: str) -> bytes:
+    values = der.Values(attributes.content, what)
     while values.peek() is not None:
         attribute = values.inside(der.SEQUENCE)
         if attribute.next(der.OID).content == _OID_MESSAGE_DIGEST:
             return attribute.inside(der.SET).next(der.OCTET_STRING).content
-    raise DecodeError(WHAT, expected="a message digest attribute", found="none")
+    raise DecodeError(what, expected="a message digest attribute", found="none")
 
 
-def _issuer_and_serial(certificate: bytes) -> tuple[bytes, bytes]:
-    fields = der.Values(certificate, WHAT).inside(der.SEQUENCE).inside(der.SEQUENCE)
+def _issuer_and_serial(certificate: bytes, what: str) -> tuple[bytes, bytes]:
+    fields = der.Values(certificate, what).inside(der.SEQUENCE).inside(der.SEQUENCE)
     if fields.peek() == der.CONTEXT_0:
         fields.next(der.CONTEXT_0)
     serial = fields.next(der.INTEGER).content
@@ -161,20 +178,28 @@ def _issuer_and_serial(certificate: bytes) -> tuple[bytes, bytes]:
     return fields.next(der.SEQUENCE).whole, serial
 
 
-def _verify(certificate: bytes, signed: _SignedData) -> x509.Certificate:
+def _certificate(data: bytes) -> x509.Certificate | None:
+    """Return a certificate that only came along; None where the library cannot read it."""
+    try:
+        return x509.load_der_x509_certificate(data)
+    except (ValueError, TypeError):
+        return None
+
+
+def _verify(certificate: bytes, signed: _SignedData, what: str) -> x509.Certificate:
     try:
         signer = x509.load_der_x509_certificate(certificate)
         key = signer.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise DecodeError(WHAT, expected="an X.509 certificate", found=str(error)) from None
+        raise DecodeError(what, expected="an X.509 certificate", found=str(error)) from None
     if not isinstance(key, RSAPublicKey):
-        raise DecodeError(WHAT, expected="an RSA key, as Secure Boot has", found=type(key).__name__)
+        raise DecodeError(what, expected="an RSA key, as Secure Boot has", found=type(key).__name__)
     # RFC 2315, 9.3: the attributes are signed as a SET, whatever tag they carry in the message.
     message = bytes([der.SET]) + signed.attributes.whole[1:]
     try:
         key.verify(signed.signature, message, PKCS1v15(), SHA256())
     except InvalidSignature:
         raise DecodeError(
-            WHAT, expected="a valid RSA signature", found="another", hint="sign the UKI again"
+            what, expected="a valid RSA signature", found="another", hint="sign the image again"
         ) from None
     return signer

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """EFI signature lists, the contents of PK, KEK, db and dbx (UEFI 2.10, 32.4.1, *Signature Database*).
 
-Owns their decoding. Which entry authorises an image is `mantlet.predict.secure_boot`'s matter.
+Owns their decoding. Which entry authorises an image is `mantlet.predict.authorisation`'s matter.
 """
 
 from dataclasses import dataclass
 from uuid import UUID
 
+from mantlet_measure.errors import DecodeError
 from mantlet_measure.reader import Reader
 
 X509 = UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
 SHA256 = UUID("c1c41626-504c-4092-aca9-41f936934328")
+# Only in dbx: the hash of a certificate's to-be-signed part, then the time from which it is revoked.
+X509_SHA256 = UUID("3bd2a492-96c0-4079-b420-fcf98ef103ed")
+X509_SHA384 = UUID("7076876e-80c2-4ee6-aad2-28b349a6865b")
+X509_SHA512 = UUID("446dbf63-2502-4cda-bcfa-2465d2b0fe9d")
+LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,8 @@ class Entry:
 
 def decode(data: bytes, *, what: str) -> tuple[Entry, ...]:
     """Return the entries of all lists in `data`, in order; `what` names the variable in a DecodeError."""
+    if len(data) > LIMIT:
+        raise DecodeError(what, expected=f"at most {LIMIT} bytes", found=str(len(data)))
     reader = Reader(data, what)
     entries: list[Entry] = []
     while reader.left:

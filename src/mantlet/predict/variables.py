@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The variable store of OVMF (EDK2, MdeModulePkg/Include/Guid/VariableFormat.h; UEFI PI, *Firmware Volume*).
 
-Owns the decoding of OVMF_VARS.fd into variables, and of those into the keys that Secure Boot will use. It
-refuses a store in the middle of an update, and one on which Secure Boot would be off.
+Owns the decoding of OVMF_VARS.fd into variables, and what variables, from there or elsewhere, say of Secure
+Boot. It refuses a store in the middle of an update.
 """
 
 from collections.abc import Mapping
@@ -99,20 +99,24 @@ def _variables(store: Reader) -> Variables:
     return variables
 
 
-def secure_boot_keys(variables: Variables) -> SecureBootKeys:
-    """Return the keys that Secure Boot will use. DecodeError when it would be off or uses others too."""
-    keys = SecureBootKeys(
+def enforced(variables: Variables) -> bool:
+    """Return whether the firmware enforces signatures: a PK is enrolled, and nobody switched it off.
+
+    EDK2, AuthVariableLib: SecureBootEnable is made, and is 1, when it is missing and a PK is there.
+    """
+    switch = variables.get((SECURE_BOOT_ENABLE, "SecureBootEnable"), b"\x01")
+    return bool(variables.get((GLOBAL, "PK"))) and switch == b"\x01"
+
+
+def secure_boot_keys(variables: Variables, *, what: str = WHAT) -> SecureBootKeys:
+    """Return PK, KEK, db and dbx. DecodeError when there are lists that nothing here predicts."""
+    for name in ("dbt", "dbr"):
+        # EDK2 Tcg2Dxe measures these two when they exist; nobody enrols them here, so nothing predicts them.
+        if variables.get((IMAGE_SECURITY, name)):
+            raise DecodeError(what, expected=f"no variable {name}", found="one", hint=_HINT)
+    return SecureBootKeys(
         pk=variables.get((GLOBAL, "PK"), b""),
         kek=variables.get((GLOBAL, "KEK"), b""),
         db=variables.get((IMAGE_SECURITY, "db"), b""),
         dbx=variables.get((IMAGE_SECURITY, "dbx"), b""),
     )
-    if not keys.pk or variables.get((SECURE_BOOT_ENABLE, "SecureBootEnable")) != b"\x01":
-        raise DecodeError(
-            WHAT, expected="Secure Boot on: a PK and SecureBootEnable", found="neither both", hint=_HINT
-        )
-    for name in ("dbt", "dbr"):
-        # EDK2 Tcg2Dxe measures these two when they exist; nobody enrols them here, so nothing predicts them.
-        if variables.get((IMAGE_SECURITY, name)):
-            raise DecodeError(WHAT, expected=f"no variable {name}", found="one", hint=_HINT)
-    return keys

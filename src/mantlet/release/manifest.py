@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """measurements.json: the reference values of an image (docs/formats.md, *measurements.json*).
 
-Owns the types, the strict decoding and the canonical bytes. Its SHA-256 is in the deployment document, so
+Owns the strict decoding and the canonical bytes. Its SHA-256 is in the deployment document, so
 `decode` refuses every other spelling, and a value that is not the fold of its events.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from mantlet.release.reference_values import (
+    Basis,
+    Expected,
+    ImageIdentity,
+    Manifest,
+    ManifestEvent,
+    Platform,
+    Proof,
+)
 from mantlet_measure import strictjson
 from mantlet_measure.deployment import ID_PATTERN, VERSION_PATTERN
 from mantlet_measure.errors import DecodeError
-from mantlet_measure.pcr import BANKS, Bank, Register, replay
+from mantlet_measure.pcr import ALL_BANKS, BANKS, Bank, Register, replay
 from mantlet_measure.strictjson import Fields
 
 FORMAT = "mantlet-measurements/v1"
@@ -22,52 +30,24 @@ _EVENTS = 256
 _PLATFORM = r"[a-z0-9][a-z0-9-]{0,30}"
 _TYPE = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _LINE = r"[ -~]*"
+_REASON = 400
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageIdentity:
-    """Which image it is: its name, and the digests that its boot hangs on."""
-
-    id: str
-    version: str
-    architecture: str
-    uki_sha256: bytes
-    roothash: bytes
-    cmdline: str
-    stub: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManifestEvent:
-    """One extend, in one bank, with the words that explain it."""
-
-    digest: bytes
-    type: str
-    description: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """The value of one register in one bank, and the events that make it from zero."""
-
-    value: bytes
-    events: tuple[ManifestEvent, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
-    """The values on one kind of machine; `enforced` registers must be equal, others are for explanation."""
-
-    enforced: tuple[int, ...]
-    banks: Mapping[Bank, Mapping[int, Expected]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """The reference values of one image."""
-
-    image: ImageIdentity
-    platforms: Mapping[str, Platform]
+__all__ = [
+    "ARCHITECTURE",
+    "FORMAT",
+    "LIMIT",
+    "WHAT",
+    "Basis",
+    "Expected",
+    "ImageIdentity",
+    "Manifest",
+    "ManifestEvent",
+    "Platform",
+    "Proof",
+    "decode",
+    "encode",
+    "to_value",
+]
 
 
 def decode(data: bytes) -> Manifest:
@@ -92,11 +72,11 @@ def _platform_name(name: str) -> str:
 
 def _image(fields: Fields) -> ImageIdentity:
     image = ImageIdentity(
-        id=fields.text("id", pattern=ID_PATTERN),
-        version=fields.text("version", pattern=VERSION_PATTERN),
+        id=fields.text("id", pattern=ID_PATTERN) if fields.has("id") else "",
+        version=fields.text("version", pattern=VERSION_PATTERN) if fields.has("version") else "",
         architecture=fields.text("architecture", pattern=ARCHITECTURE),
         uki_sha256=fields.hex("uki_sha256", 32),
-        roothash=fields.hex("roothash", 32),
+        roothash=fields.hex("roothash", 32) if fields.has("roothash") else b"",
         cmdline=fields.text("cmdline", pattern=_LINE),
         stub=fields.text("stub", pattern=r"[0-9]{3}"),
     )
@@ -112,11 +92,49 @@ def _platform(fields: Fields) -> Platform:
     if list(registers) != sorted(set(registers)):
         fields.refuse("enforced", "each register once, in order")
     by_bank = fields.fields("banks")
-    banks = {bank: _bank(by_bank.fields(bank.value), bank) for bank in BANKS}
+    banks = {
+        bank: _bank(by_bank.fields(bank.value), bank)
+        for bank in ALL_BANKS
+        if bank in BANKS or by_bank.has(bank.value)
+    }
     by_bank.done()
+    platform = Platform(
+        enforced=registers,
+        banks=banks,
+        recorded=_recorded(fields.fields("basis")),
+        firmware_sha256=fields.hex("firmware_sha256", 32) if fields.has("firmware_sha256") else b"",
+        unpredictable=_reasons(fields.fields("unpredictable")),
+        tested=_tested(fields),
+    )
     fields.done()
-    _agree(fields.what, registers, banks)
-    return Platform(enforced=registers, banks=banks)
+    _agree(fields.what, platform)
+    return platform
+
+
+def _tested(fields: Fields) -> Proof:
+    return Proof(fields.text("tested", pattern="|".join(Proof)))
+
+
+def _recorded(fields: Fields) -> tuple[int, ...]:
+    """Return the recorded registers; that the others are computed is checked by the canonical form."""
+    pattern = "|".join(Basis)
+    basis = {
+        int(register): fields.text(str(int(register)), pattern=pattern)
+        for register in Register
+        if fields.has(str(int(register)))
+    }
+    fields.done()
+    return tuple(register for register, value in basis.items() if value == Basis.RECORDED)
+
+
+def _reasons(fields: Fields) -> Mapping[int, str]:
+    reasons = {
+        int(register): fields.text(str(int(register)), pattern=r"[ -~]+", limit=_REASON)
+        for register in Register
+        if fields.has(str(int(register)))
+    }
+    fields.done()
+    return reasons
 
 
 def _bank(fields: Fields, bank: Bank) -> Mapping[int, Expected]:
@@ -152,58 +170,77 @@ def _event(item: object, what: str, bank: Bank) -> ManifestEvent:
     return event
 
 
-def _agree(what: str, enforced: tuple[int, ...], banks: Mapping[Bank, Mapping[int, Expected]]) -> None:
-    """Refuse banks that tell different stories, and a register 15 that is not the agent's to extend."""
+def _agree(what: str, platform: Platform) -> None:
+    """Refuse banks that tell different stories, and members that contradict the registers that are there."""
     stories = [
         {
             register: [(event.type, event.description) for event in expected.events]
             for register, expected in bank.items()
         }
-        for bank in banks.values()
+        for bank in platform.banks.values()
     ]
-    if any(story != stories[0] for story in stories):
-        raise DecodeError(what, expected="the same events in both banks", found="different ones")
-    missing = [register for register in enforced if register not in stories[0]]
-    if missing:
-        raise DecodeError(what, expected=f"values of registers {list(enforced)}", found=f"none of {missing}")
-    if stories[0].get(int(Register.SYSTEM_IDENTITY)):
+    known = stories[0]
+    if any(story != known for story in stories):
+        raise DecodeError(what, expected="the same events in all banks", found="different ones")
+    if missing := [register for register in platform.enforced if register not in known]:
+        raise DecodeError(
+            what, expected=f"values of registers {list(platform.enforced)}", found=f"none of {missing}"
+        )
+    if known.get(int(Register.SYSTEM_IDENTITY)):
         raise DecodeError(what, expected="no events of register 15, which is the agent's", found="some")
+    if both := [register for register in platform.unpredictable if register in known]:
+        raise DecodeError(what, expected="no value of an unpredictable register", found=f"one of {both}")
+    if enforced := [register for register in platform.enforced if register in platform.recorded]:
+        raise DecodeError(what, expected="no recorded register enforced", found=str(enforced))
+    if bool(platform.recorded) != bool(platform.firmware_sha256):
+        raise DecodeError(what, expected="a firmware exactly when registers are recorded", found="otherwise")
 
 
 def encode(manifest: Manifest) -> bytes:
     """Return the canonical bytes, whose SHA-256 deployment documents name."""
+    return strictjson.encode(to_value(manifest))
+
+
+def to_value(manifest: Manifest) -> Mapping[str, object]:
+    """Return the manifest as JSON has it."""
     image = manifest.image
-    return strictjson.encode(
-        {
-            "format": FORMAT,
-            "image": {
-                "id": image.id,
-                "version": image.version,
-                "architecture": image.architecture,
-                "uki_sha256": image.uki_sha256.hex(),
-                "roothash": image.roothash.hex(),
-                "cmdline": image.cmdline,
-                "stub": image.stub,
-            },
-            "platforms": {name: _platform_value(platform) for name, platform in manifest.platforms.items()},
-        }
-    )
+    identity = {
+        "id": image.id,
+        "version": image.version,
+        "architecture": image.architecture,
+        "uki_sha256": image.uki_sha256.hex(),
+        "roothash": image.roothash.hex(),
+        "cmdline": image.cmdline,
+        "stub": image.stub,
+    }
+    absent = {name for name in ("id", "version", "roothash") if not identity[name]}
+    return {
+        "format": FORMAT,
+        "image": {name: value for name, value in identity.items() if name not in absent},
+        "platforms": {name: _platform_value(platform) for name, platform in manifest.platforms.items()},
+    }
 
 
 def _platform_value(platform: Platform) -> Mapping[str, object]:
+    firmware = platform.firmware_sha256
     return {
         "enforced": list(platform.enforced),
+        "tested": platform.tested.value,
+        "basis": {str(register): basis.value for register, basis in platform.basis.items()},
+        "unpredictable": {str(register): reason for register, reason in platform.unpredictable.items()},
+        **({"firmware_sha256": firmware.hex()} if firmware else {}),
         "banks": {
-            bank.value: {
-                str(register): {
-                    "value": expected.value.hex(),
-                    "events": [
-                        {"digest": event.digest.hex(), "type": event.type, "description": event.description}
-                        for event in expected.events
-                    ],
-                }
-                for register, expected in registers.items()
-            }
-            for bank, registers in platform.banks.items()
+            bank.value: {str(register): _expected_value(expected) for register, expected in values.items()}
+            for bank, values in platform.banks.items()
         },
+    }
+
+
+def _expected_value(expected: Expected) -> Mapping[str, object]:
+    return {
+        "value": expected.value.hex(),
+        "events": [
+            {"digest": event.digest.hex(), "type": event.type, "description": event.description}
+            for event in expected.events
+        ],
     }

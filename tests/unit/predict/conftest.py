@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.predict import initrds
 from tests.unit.predict.synthetic import CMDLINE, OS_RELEASE
 
 OWNER = "4e32566d-8e9e-4f52-81d3-5bb9715f9727"
@@ -48,11 +49,30 @@ class Artefacts:
         return self.read(name)
 
 
+def _initrd(made: Artefacts) -> None:
+    """Pack an initrd that carries two of systemd's measuring units, and a size that is no multiple of 4."""
+    units = made.folder / "root" / "usr/lib/systemd/system"
+    for unit, target in (
+        ("systemd-pcrosseparator.service", "sysinit.target"),
+        ("systemd-pcrphase-initrd.service", "initrd.target"),
+    ):
+        (units / f"{target}.wants").mkdir(parents=True)
+        (units / unit).write_text("[Service]\n")
+        (units / f"{target}.wants" / unit).symlink_to(f"../{unit}")
+    packing = "cd root && find . | LC_ALL=C sort | cpio --create --format=newc --quiet --reproducible"
+    made.run("sh", "-c", f"cd {made.folder} && ({packing}) > initrd")
+    # The kernel skips zeros behind an archive.
+    with (made.folder / "initrd").open("ab") as file:
+        file.write(bytes(3))
+
+
 @pytest.fixture(scope="session")
 def artefacts(tools: Any, tmp_path_factory: pytest.TempPathFactory) -> Artefacts:
     """Build keys and a UKI around the stub of the tools tree, which is the kernel too: any PE will do."""
     made = Artefacts(folder=tmp_path_factory.mktemp("artefacts"), tools=tools)
-    (made.folder / "initrd").write_bytes(bytes(range(256)) * 400 + b"odd")
+    # Of a size that needs padding, with the units that the image has.
+    initrd = initrds.cpio_of({**initrds.SEPARATOR, **initrds.PHASE, "usr/large": bytes(range(256)) * 400})
+    (made.folder / "initrd").write_bytes(initrd + bytes(3))
     (made.folder / "os-release").write_text(OS_RELEASE)
     for key in ("pk", "kek", "db", "other"):
         names = (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A UKI put together by hand: small, well-formed, unsigned, with every byte under the test's control."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 ROOTHASH = "ab" * 32
 CMDLINE = f"console=null quiet roothash={ROOTHASH}"
@@ -29,16 +29,20 @@ def sections(**changes: bytes | None) -> dict[str, bytes]:
     return {name: content for name, content in {**usual, **named}.items() if content is not None}
 
 
-def uki(contents: Mapping[str, bytes] | None = None) -> bytes:
-    """Lay the sections out behind 1024 bytes of headers: PE32+, x86-64, EFI application, 16 directories."""
-    parts = dict(sections() if contents is None else contents)
+def uki(contents: Mapping[str, bytes] | Iterable[tuple[str, bytes]] | None = None) -> bytes:
+    """Lay the sections out behind 1024 bytes of headers: PE32+, x86-64, EFI application, 16 directories.
+
+    Pairs instead of a mapping may name a section more than once, as a UKI with profiles does.
+    """
+    given = sections() if contents is None else contents
+    parts = list(given.items() if isinstance(given, Mapping) else given)
     headers = bytearray(HEADERS)
     headers[0:2] = b"MZ"
     headers[0x3C:0x40] = _PE.to_bytes(4, "little")
     headers[_PE : _PE + 8] = b"PE\0\0" + (0x8664).to_bytes(2, "little") + len(parts).to_bytes(2, "little")
     headers[_PE + 20 : _PE + 22] = (TABLE - OPTIONAL).to_bytes(2, "little")
     table, body, address = bytearray(), bytearray(), _SECTION_ALIGNMENT
-    for name, content in parts.items():
+    for name, content in parts:
         raw = content + bytes(-len(content) % _FILE_ALIGNMENT)
         table += name.encode().ljust(8, b"\0")
         for number in (len(content), address, len(raw), HEADERS + len(body)):

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from mantlet.predict import der, pe
 from mantlet.predict.authenticode import authenticode
-from mantlet.predict.signature import signers
+from mantlet.predict.signature import Signer, signers
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import Bank
 from tests.unit.predict import synthetic
@@ -19,12 +19,13 @@ UNSIGNED = synthetic.uki()
 DIGEST = authenticode(pe.decode(UNSIGNED), Bank.SHA256)
 
 
-def _signers(table: bytes) -> tuple[object, ...]:
+def _signers(table: bytes) -> tuple[Signer, ...]:
     return signers(pe.decode(attach(UNSIGNED, table)), DIGEST)
 
 
 def test_signer_of_the_image_is_found() -> None:
-    assert _signers(entry(pkcs7(Knobs(digest=DIGEST)))) == (certificate(rsa_key()),)
+    (signer,) = _signers(entry(pkcs7(Knobs(digest=DIGEST))))
+    assert signer == Signer(certificate=certificate(rsa_key()), others=())
 
 
 def test_every_signature_of_the_table_is_read() -> None:
@@ -36,7 +37,23 @@ def test_first_of_two_certificates_need_not_be_the_signer() -> None:
     other = certificate(ec.generate_private_key(ec.SECP256R1())).public_bytes(Encoding.DER)
     foreign = other.replace((4711).to_bytes(2, "big"), (4712).to_bytes(2, "big"), 1)
     own = certificate(rsa_key()).public_bytes(Encoding.DER)
-    assert _signers(entry(pkcs7(Knobs(digest=DIGEST, certificates=[foreign, own]))))
+    (signer,) = _signers(entry(pkcs7(Knobs(digest=DIGEST, certificates=[foreign, own]))))
+    assert signer.certificate == certificate(rsa_key())
+    assert [found.serial_number for found in signer.others] == [4712]
+
+
+def test_certificate_that_came_along_and_cannot_be_read_is_passed_over() -> None:
+    foreign = _BROKEN.replace((4711).to_bytes(2, "big"), (4712).to_bytes(2, "big"), 1)
+    own = certificate(rsa_key()).public_bytes(Encoding.DER)
+    version_9 = foreign.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", 1)
+    (signer,) = _signers(entry(pkcs7(Knobs(digest=DIGEST, certificates=[version_9, own]))))
+    assert signer.others == ()
+
+
+def test_signature_with_certificates_without_end_is_refused() -> None:
+    own = certificate(rsa_key()).public_bytes(Encoding.DER)
+    with pytest.raises(DecodeError, match="at most 32 certificates"):
+        _signers(entry(pkcs7(Knobs(digest=DIGEST, certificates=[own] * 33))))
 
 
 _ELLIPTIC = certificate(ec.generate_private_key(ec.SECP256R1())).public_bytes(Encoding.DER)

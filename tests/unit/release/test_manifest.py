@@ -13,10 +13,10 @@ import pytest
 
 from mantlet.release import manifest
 from mantlet.release.deployment import new_deployment, sign
-from mantlet.release.manifest import Platform
+from mantlet.release.manifest import Basis, Platform, Proof
 from mantlet_measure import deployment, dsse
 from mantlet_measure.errors import DecodeError
-from mantlet_measure.pcr import BANKS
+from mantlet_measure.pcr import ALL_BANKS, BANKS
 from tests.unit.measure.samples import MODEL, RELEASE_KEY
 from tests.unit.release.samples import MANIFEST, expected
 
@@ -43,12 +43,17 @@ def test_manifest_matches_its_json_schema() -> None:
     "change",
     [
         lambda value: value.update(extra=1),
-        lambda value: value["image"].pop("roothash"),
+        lambda value: value["image"].pop("uki_sha256"),
         lambda value: value["image"].update(uki_sha256="AB" * 32),
         lambda value: value["platforms"].clear(),
         lambda value: value["platforms"]["qemu-ovmf"].update(enforced=[]),
         lambda value: value["platforms"]["qemu-ovmf"].update(enforced=[11, 16]),
         lambda value: value["platforms"]["qemu-ovmf"]["banks"].pop("sha384"),
+        lambda value: value["platforms"]["qemu-ovmf"]["banks"].update(md5={}),
+        lambda value: value["platforms"]["qemu-ovmf"].update(tested="believed"),
+        lambda value: value["platforms"]["qemu-ovmf"]["basis"].update({"11": "guessed"}),
+        lambda value: value["platforms"]["qemu-ovmf"]["unpredictable"].update({"9": ""}),
+        lambda value: value["platforms"]["qemu-ovmf"].update(firmware_sha256="00"),
         lambda value: value["platforms"]["qemu-ovmf"]["banks"]["sha256"].update({"16": {}}),
     ],
 )
@@ -78,10 +83,15 @@ def _platform(value: Any) -> Any:
         (lambda value: _platform(value)["banks"]["sha384"]["11"]["events"].pop(), "the fold of its events"),
         (
             lambda value: _platform(value)["banks"]["sha384"]["11"]["events"][0].update(description="other"),
-            "the same events in both banks",
+            "the same events in all banks",
         ),
-        (lambda value: _platform(value)["banks"]["sha256"].pop("15"), "the same events in both banks"),
+        (lambda value: _platform(value)["banks"]["sha256"].pop("15"), "the same events in all banks"),
         (lambda value: _platform(value).update(enforced=[4, 11]), r"none of \[4\]"),
+        (lambda value: _platform(value)["unpredictable"].update({"11": "because"}), r"one of \[11\]"),
+        (lambda value: _platform(value)["basis"].update({"11": "recorded"}), "no recorded register enforced"),
+        (lambda value: _platform(value)["basis"].update({"3": "computed"}), "canonical JSON"),
+        (lambda value: _platform(value)["basis"].pop("15"), "canonical JSON"),
+        (lambda value: _platform(value).update(firmware_sha256="00" * 32), "exactly when"),
         (lambda value: _platform(value).update(enforced=[15, 11]), "in order"),
         (lambda value: _platform(value).update(enforced=[11, True]), "registers from 0 to 15"),
         (lambda value: value["platforms"].update({"Bad Name": _platform(value)}), "a string like"),
@@ -90,6 +100,39 @@ def _platform(value: Any) -> Any:
 def test_manifest_that_contradicts_itself_is_refused(change: Callable[[Any], object], why: str) -> None:
     with pytest.raises(DecodeError, match=why):
         manifest.decode(_changed(change))
+
+
+def test_manifest_of_a_foreign_image_survives_without_name_and_root_hash() -> None:
+    foreign = dataclasses.replace(
+        MANIFEST, image=dataclasses.replace(MANIFEST.image, id="", version="", roothash=b"")
+    )
+    value = json.loads(manifest.encode(foreign))
+    assert set(value["image"]) == {"architecture", "uki_sha256", "cmdline", "stub"}
+    jsonschema.validate(value, json.loads(SCHEMA.read_bytes()))
+    assert manifest.decode(manifest.encode(foreign)) == foreign
+
+
+def test_deployment_of_an_image_without_a_name_is_refused() -> None:
+    foreign = dataclasses.replace(MANIFEST, image=dataclasses.replace(MANIFEST.image, id=""))
+    with pytest.raises(DecodeError, match="id"):
+        new_deployment(manifest.encode(foreign), MODEL, id="demo", runtime="llama-server")
+
+
+def test_manifest_carries_further_banks_recorded_registers_and_reasons() -> None:
+    banks = {bank: {0: expected(bank, b"crtm"), 15: expected(bank)} for bank in ALL_BANKS}
+    platform = Platform(
+        enforced=(15,),
+        banks=banks,
+        recorded=(0,),
+        firmware_sha256=b"\x03" * 32,
+        unpredictable={9: "the stub adds a random secret"},
+        tested=Proof.BOOTED,
+    )
+    wide = dataclasses.replace(MANIFEST, platforms={"qemu-ovmf": platform})
+    data = manifest.encode(wide)
+    assert manifest.decode(data) == wide
+    assert platform.basis == {0: Basis.RECORDED, 15: Basis.COMPUTED}
+    jsonschema.validate(json.loads(data), json.loads(SCHEMA.read_bytes()))
 
 
 def test_manifest_that_extends_the_register_of_the_agent_is_refused() -> None:
