@@ -19,7 +19,7 @@ from mantlet_measure.deployment import PAYLOAD_TYPE
 from mantlet_measure.deployment import encode as encode_deployment
 from mantlet_measure.errors import MantletError
 from mantlet_measure.evidence import Evidence, State
-from mantlet_measure.pcr import Bank, measured
+from mantlet_measure.pcr import BANKS, Bank, measured
 from mantlet_measure.tpm_structs import Attribute
 from tests.authority import FIRST, LAST, Authority
 from tests.boot_events import manifest_of
@@ -232,7 +232,7 @@ def test_a_quote_passed_off_as_the_certification_is_refused(machine: Machine) ->
 
 
 def test_a_quote_over_fewer_registers_is_refused(machine: Machine) -> None:
-    machine.selection = {bank: tuple(range(15)) for bank in Bank}
+    machine.selection = {bank: tuple(range(15)) for bank in BANKS}
     party = RelyingParty.of(machine)
     with refused(Step.QUOTE, because="PCR selection"):
         party.verify(party.ask(machine), machine.activate)
@@ -252,7 +252,7 @@ def test_a_structure_that_no_tpm_made_is_refused(machine: Machine) -> None:
         party.verify(party.ask(machine), machine.activate)
 
 
-@pytest.mark.parametrize("bank", list(Bank))
+@pytest.mark.parametrize("bank", BANKS)
 def test_a_register_that_is_off_by_one_bit_is_refused(machine: Machine, bank: Bank) -> None:
     party = RelyingParty.of(machine)
     genuine = party.ask(machine)
@@ -264,9 +264,7 @@ def test_a_register_that_is_off_by_one_bit_is_refused(machine: Machine, bank: Ba
 
 
 def test_evidence_for_another_manifest_is_refused(machine: Machine) -> None:
-    other = manifest_of(
-        (*machine.firmware, *machine.system, measured(4, b"x", claimed_type="x", description=""))
-    )
+    other = manifest_of((*machine.firmware, *machine.system, measured(4, b"x", type="x", description="")))
     party = dataclasses.replace(RelyingParty.of(machine), manifest=other)
     with refused(Step.FRESHNESS, because="manifest"):
         party.verify(party.ask(machine), machine.activate)

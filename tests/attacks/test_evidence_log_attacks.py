@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mantlet.verifier.quote import Session
 from mantlet.verifier.steps import Step, VerificationError
+from mantlet_measure import eventlog
 from mantlet_measure import evidence as evidence_format
 from mantlet_measure.cel import AgentRecord, agent_record, decode_system_log
 from mantlet_measure.eventlog import decode_firmware_log
@@ -23,8 +24,8 @@ from tests.boot_events import encode_firmware_log, encode_system_log
 from tests.machine import Machine
 from tests.relying_party import RelyingParty, refused
 
-FOREIGN = measured(4, b"something else", claimed_type="EV_EFI_BOOT_SERVICES_APPLICATION", description="")
-PHASE = measured(11, b"sysinit", claimed_type="phase", description="sysinit")
+FOREIGN = measured(4, b"something else", type="EV_EFI_BOOT_SERVICES_APPLICATION", description="")
+PHASE = measured(11, b"sysinit", type="phase", description="sysinit")
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,34 @@ def test_a_system_log_that_is_cut_short_is_refused(machine: Machine) -> None:
         party.verify(cut, machine.activate)
 
 
+def test_a_firmware_log_that_is_cut_short_is_refused(machine: Machine) -> None:
+    party = RelyingParty.of(machine)
+    evidence = party.ask(machine)
+    cut = dataclasses.replace(evidence, firmware_log=evidence.firmware_log[:-1])
+    with refused(Step.LOGS, because="expected a whole log"):
+        party.verify(cut, machine.activate)
+
+
+def test_a_firmware_log_cut_between_two_events_is_refused(machine: Machine) -> None:
+    party = RelyingParty.of(machine)
+    evidence = party.ask(machine)
+    last = decode_firmware_log(evidence.firmware_log).events[-1]
+    size = 12 + sum(2 + len(digest) for digest in last.digests.values()) + 4 + len(last.claimed_data)
+    cut = dataclasses.replace(evidence, firmware_log=evidence.firmware_log[:-size])
+    with refused(Step.LOGS, because=f"register {last.register} sha256"):
+        party.verify(cut, machine.activate)
+
+
+def test_a_firmware_log_of_one_bank_is_refused(machine: Machine) -> None:
+    party = RelyingParty.of(machine)
+    evidence = party.ask(machine)
+    one = eventlog.encode_firmware_log(
+        decode_firmware_log(evidence.firmware_log).events, banks=(Bank.SHA256,)
+    )
+    with refused(Step.LOGS, because="expected digests of bank sha384, found those of sha256"):
+        party.verify(dataclasses.replace(evidence, firmware_log=one), machine.activate)
+
+
 def test_an_agent_log_with_one_word_dropped_is_refused(machine: Machine) -> None:
     party = RelyingParty.of(machine)
     evidence = with_logs(machine, party.ask(machine), agent=machine.agent_log[:-1])
@@ -189,8 +218,8 @@ def test_a_machine_that_measured_another_kernel_is_refused_and_the_event_is_name
 ) -> None:
     party = RelyingParty.of(machine)
     firmware = tuple(
-        measured(11, b"another kernel", claimed_type="EV_IPL", description=".linux")
-        if event.digests == measured(11, b"the kernel", claimed_type="", description="").digests
+        measured(11, b"another kernel", type="EV_IPL", description=".linux")
+        if event.digests == measured(11, b"the kernel", type="", description="").digests
         else event
         for event in machine.firmware
     )
@@ -200,9 +229,7 @@ def test_a_machine_that_measured_another_kernel_is_refused_and_the_event_is_name
         manifest=machine.manifest,
         deployment_key=machine.deployment_key,
     )
-    with refused(
-        Step.REFERENCE_VALUES, because="event 2 should be EV_IPL “.linux”, but the machine measured EV_IPL"
-    ):
+    with refused(Step.REFERENCE_VALUES, because="section .linux differs"):
         party.verify(party.ask(changed), changed.activate)
 
 
@@ -216,7 +243,7 @@ def test_a_machine_that_measured_one_event_more_is_refused_and_the_event_is_name
         manifest=machine.manifest,
         deployment_key=machine.deployment_key,
     )
-    with refused(Step.REFERENCE_VALUES, because="one event more, number 5: phase “sysinit”"):
+    with refused(Step.REFERENCE_VALUES, because="the boot went on to phase “sysinit”"):
         party.verify(party.ask(changed), changed.activate)
 
 
@@ -230,13 +257,14 @@ def test_a_machine_that_measured_one_event_less_is_refused_and_the_event_is_name
         manifest=machine.manifest,
         deployment_key=machine.deployment_key,
     )
-    with refused(Step.REFERENCE_VALUES, because="event 4, phase “leave-initrd”, was never measured"):
+    with refused(Step.REFERENCE_VALUES, because="the boot phase “leave-initrd” was not reached"):
         party.verify(party.ask(changed), changed.activate)
 
 
 def proven(evidence: Evidence) -> list[tuple[int, dict[Bank, bytes]]]:
     """What a log can prove: registers and digests, in order."""
-    events = (*decode_firmware_log(evidence.firmware_log), *decode_system_log(evidence.system_log))
+    firmware, system = decode_firmware_log(evidence.firmware_log), decode_system_log(evidence.system_log)
+    events = (*firmware.events, *system.events)
     return [(event.register, dict(event.digests)) for event in events]
 
 

@@ -17,6 +17,7 @@ PURE = (
     "agent/src/mantlet_measure/",
     "src/mantlet/audit/",
     "src/mantlet/client/",
+    "src/mantlet/explain/",
     "src/mantlet/predict/",
     "src/mantlet/release/",
     "src/mantlet/tpm/",

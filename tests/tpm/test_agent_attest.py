@@ -20,7 +20,7 @@ from mantlet_agent.tpm import EK_HANDLE, Tpm
 from mantlet_measure import dsse, evidence
 from mantlet_measure.cel import agent_record
 from mantlet_measure.evidence import EVIDENCE_LABEL, SRK_LABEL, Evidence, State, qualifying_data
-from mantlet_measure.pcr import BANKS, Bank, extend, zero
+from mantlet_measure.pcr import BANKS, extend, zero
 from mantlet_measure.tpm_structs import name
 
 NONCE = bytes(range(32))
@@ -184,7 +184,7 @@ def test_evidence_of_a_situation_that_never_stands_still_is_not_given(attester: 
 def test_a_word_is_extended_into_both_banks(tpm: Tpm) -> None:
     tpm.extend(15, b"mantlet:cap")
     values = tpm.read((15,))
-    for bank in Bank:
+    for bank in BANKS:
         assert values[bank][15] == extend(bank, zero(bank), bank.digest(b"mantlet:cap"))
 
 

@@ -11,7 +11,7 @@ from mantlet.weights.seal import SealedModel, approve, seal
 from mantlet_agent.stages import Code, StageError
 from mantlet_agent.tpm import Tpm
 from mantlet_agent.unseal import prove_capped, release
-from mantlet_measure.pcr import ENFORCED, Bank, extend
+from mantlet_measure.pcr import BANKS, ENFORCED, extend
 from mantlet_measure.sealed import SealedKey
 from mantlet_measure.words import CAP, agent_words
 
@@ -35,7 +35,7 @@ def data_key() -> bytes:
 def sealed(tpm: Tpm, policy_key: ec.EllipticCurvePrivateKey, data_key: bytes) -> SealedKey:
     """A key sealed for the state in which the agent will be, computed before it is there."""
     expected = {bank: dict(values) for bank, values in tpm.read(ENFORCED).items()}
-    for bank in Bank:
+    for bank in BANKS:
         for _, word in WORDS:
             expected[bank][15] = extend(bank, expected[bank][15], bank.digest(word.encode()))
     _, srk = tpm.storage_root()

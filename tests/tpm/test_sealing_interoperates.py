@@ -38,11 +38,11 @@ from mantlet.tpm.protected_storage import SHA256_AES128, SHA384_AES256, Protecti
 from mantlet.verifier.credential import Credential, make_credential
 from mantlet.weights.policy import approval_digest, authorize_policy, pcr_policy
 from mantlet.weights.seal import SealedModel, policy_key_public, seal
-from mantlet_measure.pcr import ENFORCED, Bank
+from mantlet_measure.pcr import BANKS, ENFORCED, Bank
 from mantlet_measure.sealed import SealedKey
 from mantlet_measure.tpm_structs import name
 
-SELECTION = "+".join(f"{bank}:{','.join(map(str, ENFORCED))}" for bank in Bank)
+SELECTION = "+".join(f"{bank}:{','.join(map(str, ENFORCED))}" for bank in BANKS)
 MODEL = SealedModel(id="tiny", root_hash=bytes(range(32)))
 STORAGE_KEY = "ecc:aes128cfb"
 RESTRICTED_SIGNING = TPM2B_PUBLIC.parse(
@@ -61,8 +61,8 @@ def srk(swtpm: ESAPI) -> Iterator[tuple[ESYS_TR, bytes]]:
 
 def registers(esapi: ESAPI) -> dict[Bank, dict[int, bytes]]:
     """Read the enforced registers of both banks from the TPM."""
-    values: dict[Bank, dict[int, bytes]] = {bank: {} for bank in Bank}
-    for bank in Bank:
+    values: dict[Bank, dict[int, bytes]] = {bank: {} for bank in BANKS}
+    for bank in BANKS:
         for register in ENFORCED:
             _, _, digests = esapi.pcr_read(f"{bank}:{register}")
             values[bank][register] = bytes(digests[0])

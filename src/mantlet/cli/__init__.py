@@ -44,12 +44,15 @@ VERBS: tuple[Verb, ...] = (
     Verb("up", "up", "build, boot, verify and ask: the whole promise kept once"),
     Verb("tools", "tools", "make the tools tree, or run a program in it"),
     Verb("build", "build", "build the image and its reference values"),
-    Verb("predict", "predict", "compute the expected PCRs of a built image"),
+    Verb("predict", "predict", "compute the expected PCRs of an image"),
+    Verb("record", "record", "take the firmware's registers from a boot"),
     Verb("weights", "weights", "pack a model; seal its key for one machine"),
     Verb("deploy", "deploy", "write the signed deployment document and its volume"),
     Verb("boot", "boot", "boot an image in QEMU with Secure Boot and a TPM"),
     Verb("verify", "verify", "verify a running machine; sends no prompt"),
     Verb("ask", "ask", "verify a machine, then send it one prompt"),
+    Verb("explain", "explain", "say in words why registers differ"),
+    Verb("diff", "diff", "say what moved between two builds, and why"),
     Verb("bench", "bench", "measure speed and size against the stated bounds"),
 )
 

@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--platform", metavar="NAME", help="the manifest's platform, when it has several")
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds_of,
         default=120.0,
         metavar="SECONDS",
         help="for each wait on the machine (120)",
@@ -114,7 +114,8 @@ def _step_lines(step: StepResult) -> Iterator[str]:
         yield f"               observed  {finding.observed}"
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
+    """Read a time to wait, as an argparse type."""
     try:
         seconds = float(text)
     except ValueError:

@@ -9,7 +9,7 @@ section
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from mantlet_measure.pcr import Bank
+from mantlet_measure.pcr import BANKS, Bank
 from mantlet_measure.tpm_structs import name
 
 _POLICY_PCR = (0x0000017F).to_bytes(4, "big")
@@ -36,9 +36,9 @@ def pcr_policy(values: Mapping[Bank, Mapping[int, bytes]], registers: Iterable[i
     Source: Part 3, 23.7: H(old ‖ TPM_CC_PolicyPCR ‖ pcrs ‖ H(values in the order of the selection)).
     """
     chosen = sorted(set(registers))
-    concatenated = b"".join(values[bank][register] for bank in Bank for register in chosen)
+    concatenated = b"".join(values[bank][register] for bank in BANKS for register in chosen)
     digest = hashlib.sha256(concatenated).digest()
-    return hashlib.sha256(_START + _POLICY_PCR + pcr_selection(Bank, chosen) + digest).digest()
+    return hashlib.sha256(_START + _POLICY_PCR + pcr_selection(BANKS, chosen) + digest).digest()
 
 
 def authorize_policy(policy_key_public: bytes, policy_ref: bytes) -> bytes:

@@ -13,7 +13,7 @@ from mantlet_agent.stages import Code, Record, Stage, State
 from mantlet_measure import dsse, sealed, strictjson
 from mantlet_measure.evidence import Evidence, Quote, StorageKey
 from mantlet_measure.evidence import State as EvidenceState
-from mantlet_measure.pcr import Bank
+from mantlet_measure.pcr import BANKS
 from mantlet_measure.sealed import Approval, SealedKey
 
 SEALED = sealed.encode(
@@ -46,7 +46,7 @@ class Echo:
             ak_public=b"a",
             quote=Quote(attest=b"q", signature=b"s"),
             srk=StorageKey(public=b"p", attest=b"a", signature=b"s"),
-            pcrs={bank: {register: bytes(bank.size) for register in range(16)} for bank in Bank},
+            pcrs={bank: {register: bytes(bank.size) for register in range(16)} for bank in BANKS},
             firmware_log=b"f",
             system_log=b"s",
             agent_log=(),

@@ -14,7 +14,7 @@ from mantlet.verifier.result import result_to_value
 from mantlet.verifier.steps import Ledger, Outcome, Step, VerificationError, refusal_to_value
 from mantlet_measure.errors import DecodeError, UnavailableError
 from mantlet_measure.evidence import State
-from mantlet_measure.pcr import ENFORCED, Bank
+from mantlet_measure.pcr import BANKS, ENFORCED
 from tests.authority import Authority
 from tests.machine import RUNTIME_SHA256, Machine
 from tests.relying_party import POLICY, RelyingParty
@@ -50,7 +50,7 @@ def test_a_machine_that_awaits_its_key_is_accepted_by_who_brings_it(machine: Mac
     result = party.verify(party.ask(machine), machine.activate)
     # What the key is sealed to is what the TPM signed.
     assert {
-        bank: {register: machine.registers[bank][register] for register in ENFORCED} for bank in Bank
+        bank: {register: machine.registers[bank][register] for register in ENFORCED} for bank in BANKS
     } == result.registers
 
 
