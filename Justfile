@@ -37,6 +37,10 @@ test *ARGUMENTS: tools
 test-quick *ARGUMENTS: _setup
     @{{ python }} -m pytest tests/house tests/unit tests/property tests/attacks "$@"
 
+# boot what is predicted and print what agrees; --write for docs/agreement.md
+agreement *ARGUMENTS: tools
+    @{{ python }} -m tests.vm.agreement "$@"
+
 # run the house's rules alone: types, lint, imports, sizes, documents
 lint: _setup
     @{{ python }} -m pytest --quiet tests/house

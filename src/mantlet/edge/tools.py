@@ -19,6 +19,8 @@ import yaml
 from mantlet.edge import files, mirror, output, process, project
 from mantlet_measure.errors import UnavailableError
 
+# Beside the tree and independent of it: what mantlet.edge.boot_loaders fetches.
+KEPT = "boot-loaders"
 _LINK = "current"
 # Inside the sandbox, where it is empty and ours.
 _TMP = "/tmp"  # noqa: S108
@@ -87,35 +89,39 @@ def make() -> ToolsTree:
     tree = folder / key
     if not tree.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _debootstrap(tree, suite, packages, source)
+        output.step(f"Making the tools tree {key}: {len(packages)} packages of {suite} and what they need…")
+        debootstrap(tree, packages, source, variant="apt")
         for other in folder.iterdir():
-            if other.is_dir() and not other.is_symlink() and other != tree:
+            if other.is_dir() and not other.is_symlink() and other not in (tree, folder / KEPT):
                 shutil.rmtree(other)
     if not (folder / _LINK).exists() or (folder / _LINK).resolve() != tree:
         files.link_atomic(folder / _LINK, key)
     return ToolsTree(tree)
 
 
-def _debootstrap(tree: Path, suite: str, packages: Sequence[str], source: mirror.Mirror) -> None:
-    """Install the packages into a new tree; it has its name only when it is whole."""
+def debootstrap(tree: Path, packages: Sequence[str], source: mirror.Mirror, *, variant: str) -> None:
+    """Unpack packages of one suite into the new folder `tree`; it has its name only when it is whole.
+
+    variant: of mmdebstrap: `apt` installs them and what they need, `extract` unpacks them and no more. apt
+    checks signatures and digests. UnavailableError without Debian's keyring, ProcessError when it fails.
+    """
     if not mirror.KEYRING.exists():
         raise UnavailableError(
             f"expected Debian's archive keyring at {mirror.KEYRING}, found none",
             hint="apt-get install debian-archive-keyring",
         )
-    output.step(f"Making the tools tree {tree.name}: {len(packages)} packages of {suite} and what they need…")
     partial = tree.with_name(f".{tree.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     archive = partial.with_suffix(".tar")
     as_root = os.geteuid() == 0
     argv = [
-        "mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(packages)}",
+        "mmdebstrap", "--quiet", f"--variant={variant}", f"--include={','.join(packages)}",
         # A frozen mirror is past the date until which its Release file calls itself valid.
         "--aptopt=Acquire::Check-Valid-Until \"false\"",
         # Without root the tree comes as an archive: its files would belong to users that do not exist here.
         "--mode=root" if as_root else "--mode=unshare",
-        suite, str(partial if as_root else archive),
-        f"deb [signed-by={mirror.KEYRING}] {source.uri} {suite} main",
+        source.suite, str(partial if as_root else archive),
+        f"deb [signed-by={mirror.KEYRING}] {source.uri} {source.suite} main",
     ]  # fmt: skip
     try:
         process.run(argv, log=tree.parent / "mmdebstrap.log")
