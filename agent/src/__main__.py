@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entry of `/usr/lib/mantlet` in the image: `python3 -IB /usr/lib/mantlet boot`, or `serve`.
+"""Entry of `/usr/lib/mantlet` in the image: `python3 -ISB /usr/lib/mantlet boot`, or `serve`.
 
-Owns the choice between the two processes of the agent. There are no options, and no environment is read.
+Owns the choice between the two processes of the agent, and where they find what Debian packages for Python.
+There are no options, and no environment is read; without `site` no `.pth` file is either.
 """
 
 import sys
 
+_PACKAGES = "/usr/lib/python3/dist-packages"
+
 
 def main(argv: list[str]) -> int:
     """Run the one named process and return its exit code; 2 for any other command line."""
+    sys.path.append(_PACKAGES)
     if argv == ["boot"]:
         from mantlet_agent.boot import main as boot
 

@@ -4,11 +4,13 @@
 These tests run inside the tools tree, whose Python has tpm2-pytss.
 """
 
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +70,8 @@ def _listening(socket: Path) -> bool:
 
 
 @contextmanager
-def running(state: Path) -> Iterator[str]:
-    """Power the TPM on and give its TCTI string; power it off at the end."""
+def running(state: Path, *, trace: Path | None = None) -> Iterator[str]:
+    """Power the TPM on and give its TCTI string; power it off at the end. `trace` gets every byte."""
     socket = state.parent / "tpm.sock"
     process = subprocess.Popen(
         [
@@ -83,6 +85,7 @@ def running(state: Path) -> Iterator[str]:
                 "not-need-init,startup-clear",
             ),
             *("--server", f"type=unixio,path={socket}", "--ctrl", f"type=unixio,path={socket}.ctrl"),
+            *(() if trace is None else ("--log", f"file={trace},level=20")),
         ],
     )
     try:
@@ -105,14 +108,47 @@ def running(state: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def manufactured(tmp_path_factory: pytest.TempPathFactory) -> Manufactured:
-    """The TPM of the session: one machine, powered on anew for each test."""
+    """The TPM as it leaves the factory; each test gets copies, because what an owner does to one stays."""
     return manufacture(tmp_path_factory.mktemp("tpm"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """One machine's TPM as a thing: it can be powered on again and again, and remembers."""
+
+    state: Path
+
+    @contextmanager
+    def on(self) -> Iterator[Tpm]:
+        """Power on, and open the agent's own door to it."""
+        with running(self.state) as name, Tpm.open(name) as opened:
+            yield opened
+
+
 @pytest.fixture
-def tcti(manufactured: Manufactured) -> Iterator[str]:
-    """The TCTI string of the session's TPM, freshly powered on."""
-    with running(manufactured.state) as name:
+def new_chip(manufactured: Manufactured) -> Iterator[Callable[[], Chip]]:
+    """Give copies of the TPM as it left the factory, as many as are asked for."""
+    with ExitStack() as stack:
+
+        def copy() -> Chip:
+            # Unix sockets have short names only.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mantlet-")))
+            shutil.copytree(manufactured.state, folder / "state")
+            return Chip(state=folder / "state")
+
+        yield copy
+
+
+@pytest.fixture
+def chip(new_chip: Callable[[], Chip]) -> Chip:
+    """The TPM of a machine that was never on."""
+    return new_chip()
+
+
+@pytest.fixture
+def tcti(chip: Chip) -> Iterator[str]:
+    """The TCTI string of that TPM, powered on."""
+    with running(chip.state) as name:
         yield name
 
 

@@ -8,7 +8,6 @@ machines read real ones, and do what comes after the cap.
 import dataclasses
 import hashlib
 import os
-import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -16,26 +15,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mantlet.weights.seal import SealedModel, seal
+from mantlet.weights.seal import SealedModel
 from mantlet_agent import block, boot, inbox, serve, stages
 from mantlet_agent.block import Partition
 from mantlet_agent.places import Places
 from mantlet_agent.record import Recorder
 from mantlet_agent.stages import Code, Stage, StageError, State
 from mantlet_agent.tpm import Tpm
+from mantlet_measure import approvals, dsse, epoch, handover, sealed, strictjson, volume
 from mantlet_measure import deployment as documents
-from mantlet_measure import dsse, sealed, strictjson, volume
 from mantlet_measure.cel import decode_agent_log
 from mantlet_measure.deployment import Deployment, Model
+from mantlet_measure.handover import Handover
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank, replay
 from mantlet_measure.words import agent_events
+from tests.sealing import Owner
 
 MODEL = Model(
     id="tiny",
+    version="1",
+    epoch=1,
     file="model.gguf",
     root_hash=bytes(range(32)),
     salt=bytes(32),
@@ -63,8 +65,7 @@ class Machine:
     def __init__(self, root: Path) -> None:
         self.places = Places(root=root)
         self.signer = Ed25519PrivateKey.generate()
-        self.policy_key = ec.generate_private_key(ec.SECP256R1())
-        self.data_key = secrets.token_bytes(32)
+        self.owner = Owner()
         self.started: list[str] = []
         public = self.signer.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         record = {
@@ -109,20 +110,18 @@ class Machine:
         envelope = dsse.sign(documents.PAYLOAD_TYPE, payload, [signer or self.signer])
         self.slot(volume.DOCUMENT_OFFSET, dsse.encode(envelope))
 
-    def seal(self, tpm: Tpm, model: Model = MODEL) -> bytes:
-        """Seal for the state that this machine will be in, as the engineer does who is not on it."""
+    def provide(self, tpm: Tpm, model: Model = MODEL) -> Handover:
+        """Seal and approve for the state that this machine will be in, as its owner does who is not on it."""
         expected = {bank: dict(values) for bank, values in tpm.read(ENFORCED).items()}
         for bank in BANKS:
             expected[bank][15] = replay(bank, [event.digests[bank] for event in self.words()])
-        key = seal(
-            self.data_key,
-            srk_public=tpm.storage_root()[1].marshal(),
-            model=SealedModel(id=model.id, root_hash=model.root_hash),
-            expected=expected,
-            policy_key=self.policy_key,
-            entropy=secrets.token_bytes,
-        )
-        return sealed.encode(key)
+        self.owner.model = SealedModel(id=model.id, root_hash=model.root_hash)
+        return self.owner.provide(tpm.storage_root()[1].marshal(), expected)
+
+    def provision(self, given: Handover) -> None:
+        """Put both documents on the volume."""
+        self.slot(volume.SEALED_KEY_OFFSET, sealed.encode(given.sealed_key))
+        self.slot(volume.APPROVALS_OFFSET, approvals.encode(given.approvals))
 
     def words(self, *, capped: bool = False) -> tuple:
         return agent_events(
@@ -151,7 +150,7 @@ def machine(tmp_path: Path, tpm: Tpm, monkeypatch: pytest.MonkeyPatch) -> Machin
     monkeypatch.setattr("mantlet_agent.configuration._DISK_SECONDS", 0.0)
     made = Machine(tmp_path)
     # systemd is not here: what is started is noted, and evidence answers.
-    monkeypatch.setattr("mantlet_agent.command.start", lambda unit, *, failed: made.started.append(unit))
+    monkeypatch.setattr("mantlet_agent.command.start", made.started.extend)
     monkeypatch.setattr("mantlet_agent.health.status_line", lambda path, target: b"HTTP/1.1 200 OK")
     for register in (0, 7):
         tpm.extend(register, b"firmware")
@@ -190,8 +189,8 @@ def refused(machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_provisioned_machine_goes_through_all_stages(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.slot(volume.SEALED_KEY_OFFSET, machine.seal(tpm))
-    assert run(machine, tpm, monkeypatch) == machine.data_key
+    machine.provision(machine.provide(tpm))
+    assert run(machine, tpm, monkeypatch) == machine.owner.data_key
     assert machine.lines() == [f"mantlet {stage.value} ok" for stage in Stage]
     assert serve.read_record(machine.places).state is State.SERVING
 
@@ -199,7 +198,7 @@ def test_a_provisioned_machine_goes_through_all_stages(
 def test_with_its_key_there_a_machine_opens_no_port_before_the_cap(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.slot(volume.SEALED_KEY_OFFSET, machine.seal(tpm))
+    machine.provision(machine.provide(tpm))
     run(machine, tpm, monkeypatch)
     # Launch alone is replaced here, and only launch and a machine that awaits its key start anything.
     assert machine.started == []
@@ -208,7 +207,7 @@ def test_with_its_key_there_a_machine_opens_no_port_before_the_cap(
 def test_register_15_holds_the_four_words_and_the_log_says_which(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.slot(volume.SEALED_KEY_OFFSET, machine.seal(tpm))
+    machine.provision(machine.provide(tpm))
     run(machine, tpm, monkeypatch)
     log = decode_agent_log(strictjson.decode(machine.places.agent_log.read_bytes(), what="log"))
     assert [record.word for record in log] == [event.description for event in machine.words(capped=True)]
@@ -220,8 +219,8 @@ def test_register_15_holds_the_four_words_and_the_log_says_which(
 def test_a_machine_without_a_key_waits_takes_the_first_good_one_and_keeps_it(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = machine.seal(tpm)
-    foreign = machine.seal(tpm, dataclasses.replace(MODEL, root_hash=b"x" * 32))
+    foreign = machine.provide(tpm, dataclasses.replace(MODEL, root_hash=b"x" * 32))
+    good = machine.provide(tpm)
     seen: list[tuple[Stage, Code]] = []
 
     def provision() -> None:
@@ -232,16 +231,17 @@ def test_a_machine_without_a_key_waits_takes_the_first_good_one_and_keeps_it(
                 time.sleep(0.01)
             seen.append((Stage.UNSEAL, wanted))
             assert serve.read_record(machine.places).state is State.AWAITING_KEY
-            inbox.put(machine.places.inbox, blob)
+            inbox.put(machine.places.inbox, handover.encode(blob))
 
     provisioning = threading.Thread(target=provision, daemon=True)
     provisioning.start()
     launched = run(machine, tpm, monkeypatch)
     provisioning.join()
-    assert launched == machine.data_key
+    assert launched == machine.owner.data_key
     assert len(seen) == 2
     disk = (machine.places.devices / "vdb1").read_bytes()
-    assert volume.decode_slot(disk[volume.SEALED_KEY_OFFSET :]) == good
+    assert volume.decode_slot(disk[volume.SEALED_KEY_OFFSET :]) == sealed.encode(good.sealed_key)
+    assert volume.decode_slot(disk[volume.APPROVALS_OFFSET :]) == approvals.encode(good.approvals)
     assert machine.lines()[3:5] == ["mantlet unseal awaiting-key", "mantlet unseal ok"]
     assert machine.started == ["mantlet-serve.service", "mantlet-front.service"]
 
@@ -249,7 +249,7 @@ def test_a_machine_without_a_key_waits_takes_the_first_good_one_and_keeps_it(
 def test_a_blob_of_another_user_is_not_looked_at(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox.put(machine.places.inbox, machine.seal(tpm))
+    inbox.put(machine.places.inbox, handover.encode(machine.provide(tpm)))
     monkeypatch.setattr("mantlet_agent.inbox.time.sleep", lambda _: (_ for _ in ()).throw(InterruptedError))
     with pytest.raises(InterruptedError):
         next(inbox.arrivals(machine.places.inbox, owner=os.getuid() + 1))
@@ -258,7 +258,7 @@ def test_a_blob_of_another_user_is_not_looked_at(
 def test_a_foreign_blob_on_the_volume_ends_the_boot(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.slot(volume.SEALED_KEY_OFFSET, machine.seal(tpm, dataclasses.replace(MODEL, id="other")))
+    machine.provision(machine.provide(tpm, dataclasses.replace(MODEL, id="other")))
     assert refused(machine, tpm, monkeypatch) == "mantlet unseal sealed-key-foreign"
 
 
@@ -268,6 +268,58 @@ def test_a_blob_that_is_no_sealed_key_ends_the_boot(
 ) -> None:
     machine.slot(volume.SEALED_KEY_OFFSET, content)
     assert refused(machine, tpm, monkeypatch) == "mantlet unseal sealed-key-malformed"
+
+
+def test_a_sealed_key_without_approvals_ends_the_boot(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.slot(volume.SEALED_KEY_OFFSET, sealed.encode(machine.provide(tpm).sealed_key))
+    assert refused(machine, tpm, monkeypatch) == "mantlet unseal approvals-absent"
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"format":"mantlet-approvals/v1"}', b"\xff"])
+def test_approvals_that_are_none_end_the_boot(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    machine.provision(machine.provide(tpm))
+    machine.slot(volume.APPROVALS_OFFSET, content)
+    assert refused(machine, tpm, monkeypatch) == "mantlet unseal approvals-malformed"
+
+
+def test_approvals_of_another_model_end_the_boot(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = machine.provide(tpm, dataclasses.replace(MODEL, id="other")).approvals
+    machine.provision(dataclasses.replace(machine.provide(tpm), approvals=other))
+    assert refused(machine, tpm, monkeypatch) == "mantlet unseal approvals-foreign"
+
+
+def test_a_statement_is_applied_once_the_machine_serves(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.provision(machine.provide(tpm))
+    machine.slot(volume.EPOCH_OFFSET, epoch.encode(machine.owner.raise_epoch(4)))
+    run(machine, tpm, monkeypatch)
+    assert machine.lines()[-1] == "mantlet serve ok"
+    assert serve.read_record(machine.places).verdicts[-1] == (Stage.SERVE, Code.EPOCH_RAISED)
+    assert serve.read_record(machine.places).state is State.SERVING
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_refused_statement_is_noted_and_the_machine_serves(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch, torn: bool
+) -> None:
+    machine.provision(machine.provide(tpm))
+    machine.slot(volume.EPOCH_OFFSET, epoch.encode(Owner().raise_epoch(4)))
+    if torn:
+        node = machine.places.devices / "vdb1"
+        content = bytearray(node.read_bytes())
+        content[volume.EPOCH_OFFSET + volume.HEADER_SIZE] ^= 1
+        node.write_bytes(content)
+    assert run(machine, tpm, monkeypatch) == machine.owner.data_key
+    assert machine.lines()[-1] == "mantlet serve ok"
+    assert serve.read_record(machine.places).verdicts[-1] == (Stage.SERVE, Code.EPOCH_REFUSED)
+    assert serve.read_record(machine.places).state is State.SERVING
 
 
 def test_a_document_of_another_signer_is_refused_before_it_is_measured(
@@ -296,7 +348,7 @@ def test_a_document_for_another_runtime_is_measured_and_refused(
 def test_a_signed_document_that_was_not_the_one_sealed_for_keeps_the_key_closed(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.slot(volume.SEALED_KEY_OFFSET, machine.seal(tpm))
+    machine.provision(machine.provide(tpm))
     machine.deploy(dataclasses.replace(DOCUMENT, id="other"))
     assert refused(machine, tpm, monkeypatch) == "mantlet unseal sealed-key-unapproved"
 

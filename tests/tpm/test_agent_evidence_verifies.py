@@ -45,6 +45,8 @@ from tests.tpm.conftest import Manufactured
 
 MODEL = documents.Model(
     id="tiny",
+    version="1",
+    epoch=1,
     file="model.gguf",
     root_hash=bytes(range(32)),
     salt=bytes(32),

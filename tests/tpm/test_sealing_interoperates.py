@@ -12,6 +12,7 @@ from tpm2_pytss import (
     ESAPI,
     ESYS_TR,
     TPM2_ALG,
+    TPM2_EO,
     TPM2_RH,
     TPM2_SE,
     TPM2_ST,
@@ -21,10 +22,14 @@ from tpm2_pytss import (
     TPM2B_ID_OBJECT,
     TPM2B_NAME,
     TPM2B_NONCE,
+    TPM2B_NV_PUBLIC,
     TPM2B_PRIVATE,
     TPM2B_PUBLIC,
     TPM2B_SENSITIVE_CREATE,
+    TPMA_NV,
+    TPML_DIGEST,
     TPML_PCR_SELECTION,
+    TPMS_NV_PUBLIC,
     TPMT_PUBLIC,
     TPMT_SIGNATURE,
     TPMT_SYM_DEF,
@@ -36,14 +41,16 @@ from tpm2_pytss.utils import NVReadEK, create_ek_template
 
 from mantlet.tpm.protected_storage import SHA256_AES128, SHA384_AES256, Protection
 from mantlet.verifier.credential import Credential, make_credential
-from mantlet.weights.policy import approval_digest, authorize_policy, pcr_policy
-from mantlet.weights.seal import SealedModel, policy_key_public, seal
+from mantlet.weights.approve import policy_key_public
+from mantlet.weights.policy import pcr_policy
+from mantlet_measure.epoch_counter import EpochCounter, operand
+from mantlet_measure.handover import Handover
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank
-from mantlet_measure.sealed import SealedKey
+from mantlet_measure.policy import approval_digest, authorize_policy, nv_unwritten_policy, or_policy
 from mantlet_measure.tpm_structs import name
+from tests.sealing import Owner
 
 SELECTION = "+".join(f"{bank}:{','.join(map(str, ENFORCED))}" for bank in BANKS)
-MODEL = SealedModel(id="tiny", root_hash=bytes(range(32)))
 STORAGE_KEY = "ecc:aes128cfb"
 RESTRICTED_SIGNING = TPM2B_PUBLIC.parse(
     "ecc256:ecdsa-sha256:null",
@@ -69,19 +76,36 @@ def registers(esapi: ESAPI) -> dict[Bank, dict[int, bytes]]:
     return values
 
 
-def sealed_for(esapi: ESAPI, srk_public: bytes, data_key: bytes) -> SealedKey:
-    return seal(
-        data_key,
-        srk_public=srk_public,
-        model=MODEL,
-        expected=registers(esapi),
-        policy_key=ec.generate_private_key(ec.SECP256R1()),
-        entropy=secrets.token_bytes,
+def provided_for(esapi: ESAPI, srk_public: bytes, owner: Owner) -> Handover:
+    return owner.provide(srk_public, registers(esapi))
+
+
+def policy_session(esapi: ESAPI, kind: TPM2_SE) -> ESYS_TR:
+    symmetric = TPMT_SYM_DEF(algorithm=TPM2_ALG.NULL)
+    return esapi.start_auth_session(ESYS_TR.NONE, ESYS_TR.NONE, kind, symmetric, TPM2_ALG.SHA256)
+
+
+def new_counter(esapi: ESAPI, counter: EpochCounter) -> ESYS_TR:
+    """Make the epoch counter with the TPM's own commands, its public area by tss2's own structures."""
+    area = TPMS_NV_PUBLIC(
+        nvIndex=counter.handle,
+        nameAlg=TPM2_ALG.SHA256,
+        attributes=TPMA_NV.parse("nt=1|policywrite|authread|noda"),
+        authPolicy=or_policy(counter.branches),
+        dataSize=8,
     )
+    index = esapi.nv_define_space(None, TPM2B_NV_PUBLIC(nvPublic=area))
+    session = policy_session(esapi, TPM2_SE.POLICY)
+    esapi.policy_nv_written(session, False)
+    esapi.policy_or(session, TPML_DIGEST(list(counter.branches)))
+    esapi.nv_increment(index, session1=session)
+    esapi.flush_context(session)
+    return index
 
 
-def unseal(esapi: ESAPI, srk: ESYS_TR, key: SealedKey) -> bytes:
+def unseal(esapi: ESAPI, srk: ESYS_TR, given: Handover) -> bytes:
     """Do what the agent does, with the TPM's own commands: import, load, policy, unseal."""
+    key = given.sealed_key
     public, _ = TPMT_PUBLIC.unmarshal(key.object_public)
     private = esapi.import_(
         srk,
@@ -92,13 +116,14 @@ def unseal(esapi: ESAPI, srk: ESYS_TR, key: SealedKey) -> bytes:
         TPMT_SYM_DEF_OBJECT(algorithm=TPM2_ALG.NULL),
     )
     loaded = esapi.load(srk, private, TPM2B_PUBLIC(publicArea=public))
-    symmetric = TPMT_SYM_DEF(algorithm=TPM2_ALG.NULL)
-    session = esapi.start_auth_session(ESYS_TR.NONE, ESYS_TR.NONE, TPM2_SE.POLICY, symmetric, TPM2_ALG.SHA256)
+    counter = new_counter(esapi, EpochCounter(policy_key=key.policy_key))
+    session = policy_session(esapi, TPM2_SE.POLICY)
+    (approval,) = given.approvals.approvals
     try:
         esapi.policy_pcr(session, TPM2B_DIGEST(), TPML_PCR_SELECTION.parse(SELECTION))
+        esapi.policy_nv(counter, counter, session, operand(approval.epoch), TPM2_EO.UNSIGNED_LE)
         policy_public, _ = TPMT_PUBLIC.unmarshal(key.policy_key)
         policy_key = esapi.load_external(TPM2B_PUBLIC(publicArea=policy_public), hierarchy=ESYS_TR.OWNER)
-        approval = key.approvals[0]
         reference = key.policy_ref.encode("ascii")
         signature, _ = TPMT_SIGNATURE.unmarshal(approval.signature)
         digest = TPM2B_DIGEST(approval_digest(approval.policy, reference))
@@ -118,9 +143,9 @@ def unseal(esapi: ESAPI, srk: ESYS_TR, key: SealedKey) -> bytes:
 
 
 def test_a_key_sealed_offline_is_unsealed_by_the_tpm(swtpm: ESAPI, srk: tuple[ESYS_TR, bytes]) -> None:
-    data_key = secrets.token_bytes(32)
+    owner = Owner()
     handle, public = srk
-    assert unseal(swtpm, handle, sealed_for(swtpm, public, data_key)) == data_key
+    assert unseal(swtpm, handle, provided_for(swtpm, public, owner)) == owner.data_key
 
 
 @pytest.mark.parametrize("register", ENFORCED)
@@ -128,28 +153,40 @@ def test_no_key_is_released_after_an_extend_of_any_enforced_register(
     swtpm: ESAPI, srk: tuple[ESYS_TR, bytes], register: int
 ) -> None:
     handle, public = srk
-    key = sealed_for(swtpm, public, secrets.token_bytes(32))
+    given = provided_for(swtpm, public, Owner())
     swtpm.pcr_event(getattr(ESYS_TR, f"PCR{register}"), b"one event more")
     with pytest.raises(TSS2_Exception, match="value is out of range"):
-        unseal(swtpm, handle, key)
+        unseal(swtpm, handle, given)
 
 
 def test_a_key_sealed_for_another_tpm_is_not_imported(swtpm: ESAPI, srk: tuple[ESYS_TR, bytes]) -> None:
     sensitive = TPM2B_SENSITIVE_CREATE()
     other, public, *_ = swtpm.create_primary(sensitive, STORAGE_KEY, ESYS_TR.NULL)
-    key = sealed_for(swtpm, public.publicArea.marshal(), secrets.token_bytes(32))
+    given = provided_for(swtpm, public.publicArea.marshal(), Owner())
     swtpm.flush_context(other)
     with pytest.raises(TSS2_Exception, match="integrity"):
-        unseal(swtpm, srk[0], key)
+        unseal(swtpm, srk[0], given)
 
 
 def test_policy_digests_equal_those_of_a_trial_session(swtpm: ESAPI) -> None:
-    symmetric = TPMT_SYM_DEF(algorithm=TPM2_ALG.NULL)
-    session = swtpm.start_auth_session(ESYS_TR.NONE, ESYS_TR.NONE, TPM2_SE.TRIAL, symmetric, TPM2_ALG.SHA256)
-    swtpm.policy_pcr(session, TPM2B_DIGEST(), TPML_PCR_SELECTION.parse(SELECTION))
-    assert bytes(swtpm.policy_get_digest(session)) == pcr_policy(registers(swtpm), ENFORCED)
-    swtpm.policy_restart(session)
     key = policy_key_public(ec.generate_private_key(ec.SECP256R1()).public_key())
+    counter = EpochCounter(policy_key=key)
+    index = new_counter(swtpm, counter)
+    session = policy_session(swtpm, TPM2_SE.TRIAL)
+    swtpm.policy_pcr(session, TPM2B_DIGEST(), TPML_PCR_SELECTION.parse(SELECTION))
+    boot = pcr_policy(registers(swtpm), ENFORCED)
+    assert bytes(swtpm.policy_get_digest(session)) == boot
+    swtpm.policy_nv(index, index, session, operand(7), TPM2_EO.UNSIGNED_LE)
+    assert bytes(swtpm.policy_get_digest(session)) == counter.at_most(7, boot)
+    swtpm.policy_restart(session)
+    swtpm.policy_nv(index, index, session, operand(7), TPM2_EO.UNSIGNED_LT)
+    assert bytes(swtpm.policy_get_digest(session)) == counter.below(7)
+    swtpm.policy_restart(session)
+    swtpm.policy_nv_written(session, False)
+    assert bytes(swtpm.policy_get_digest(session)) == nv_unwritten_policy()
+    swtpm.policy_or(session, TPML_DIGEST(list(counter.branches)))
+    assert bytes(swtpm.policy_get_digest(session)) == or_policy(counter.branches)
+    swtpm.policy_restart(session)
     loaded = swtpm.load_external(TPM2B_PUBLIC(publicArea=TPMT_PUBLIC.unmarshal(key)[0]))
     assert bytes(swtpm.read_public(loaded)[1]) == name(key)
     swtpm.flush_context(loaded)

@@ -102,3 +102,10 @@ def write_slot(partition: Partition, offset: int, payload: bytes) -> None:
         os.lseek(descriptor, offset, os.SEEK_SET)
         write_all(descriptor, raw[: volume.HEADER_SIZE])
         os.fsync(descriptor)
+
+
+@contextmanager
+def reading(partition: Partition) -> Iterator[int]:
+    """Lend a descriptor that reads the partition. OSError when its node is another device."""
+    with _opened(partition, os.O_RDONLY) as descriptor:
+        yield descriptor

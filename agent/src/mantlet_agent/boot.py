@@ -18,6 +18,8 @@ from mantlet_agent import files, inbox, inspection
 from mantlet_agent.places import SERVE_UID, TCTI, Places
 from mantlet_agent.record import Recorder
 from mantlet_agent.stages import Code, Stage, StageError, State
+from mantlet_measure import approvals as approval_documents
+from mantlet_measure import handover as handovers
 from mantlet_measure import sealed as sealed_keys
 from mantlet_measure import strictjson, volume, words
 from mantlet_measure.cel import AgentRecord, agent_record, encode_agent_log
@@ -25,13 +27,16 @@ from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import Register
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import FrameType, TracebackType
 
     from mantlet_agent.block import Partition
     from mantlet_agent.configuration import Configuration
+    from mantlet_agent.release import Release
     from mantlet_agent.tpm import Tpm
+    from mantlet_agent.unseal import SealedRelease
     from mantlet_measure.deployment import Model
-    from mantlet_measure.sealed import Approval, SealedKey
+    from mantlet_measure.handover import Handover
 
 CAP_WORD = ("cap", words.CAP)
 
@@ -74,31 +79,37 @@ class Boot:
             tpm = self._open_tpm()
             inspection.inspect_tpm(tpm)
             inspection.copy_logs(self._places)
-        with tpm, ExitStack() as secrets:
+        with tpm:
             with self._stage(Stage.CONFIGURE):
                 configuration = self.configure(tpm)
             with self._stage(Stage.WEIGHTS):
                 weights = self.measure_weights(tpm, configuration)
-            with self._stage(Stage.UNSEAL):
-                sealed, key, approval = self.unseal(tpm, configuration)
-                secrets.callback(_wipe, key)
-            with self._stage(Stage.CAP):
-                self.cap(tpm, sealed, approval)
-            with self._stage(Stage.LAUNCH):
-                self._launch(configuration, weights, key)
-        with self._stage(Stage.SERVE, state=State.SERVING):
-            inspection.copy_logs(self._places)
+            with ExitStack() as secrets:
+                with self._stage(Stage.UNSEAL):
+                    release, key = self.unseal(tpm, configuration)
+                    secrets.callback(_wipe, key)
+                with self._stage(Stage.CAP):
+                    self.cap(tpm, release)
+                with self._stage(Stage.LAUNCH):
+                    self._launch(configuration, weights, key)
+            with self._stage(Stage.SERVE, state=State.SERVING):
+                inspection.copy_logs(self._places)
+            self.raise_epoch(tpm, configuration, release)
 
     def _stage(self, stage: Stage, *, state: State = State.STARTING) -> _Running:
         return _Running(self._recorder, stage, state=state)
 
-    def _become_reachable(self) -> None:
-        """Start what answers for evidence, with a TLS key of this boot. Until then there is no network."""
-        from mantlet_agent import front
+    def _start(self, units: Mapping[str, Code]) -> None:
+        """Start units; with the first of them, what answers for evidence: until then there is no network."""
+        from mantlet_agent import command, front
 
-        if not self._reachable:
-            front.open_front(self._places)
-            self._reachable = True
+        if self._reachable:
+            command.start(units)
+            return
+        front.make_key(self._places)
+        command.start({**units, **front.UNITS})
+        front.wait_for_evidence(self._places)
+        self._reachable = True
 
     def _open_tpm(self) -> Tpm:
         from mantlet_agent.tpm import Tpm
@@ -124,42 +135,56 @@ class Boot:
         self._extend(tpm, configuration, "weights")
         return partition
 
-    def unseal(self, tpm: Tpm, configuration: Configuration) -> tuple[SealedKey, bytearray, Approval]:
-        """Release the data key: with the volume's blob, or with the first good one that is handed over."""
+    def unseal(self, tpm: Tpm, configuration: Configuration) -> tuple[SealedRelease, bytearray]:
+        """Release the data key: with what is on the volume, or with the first good handover."""
         from mantlet_agent.configuration import read_sealed_key
 
+        model = configuration.deployment.model
         blob = read_sealed_key(configuration.volume)
         if blob is not None:
-            return _release(tpm, configuration.deployment.model, blob)
-        self._become_reachable()
+            return _release(tpm, model, _on_volume(configuration.volume, blob))
+        self._start({})
         inspection.copy_logs(self._places)
         self._recorder.conclude(Stage.UNSEAL, Code.AWAITING_KEY, state=State.AWAITING_KEY)
         for blob in inbox.arrivals(self._places.inbox, owner=self._serve_uid):
             try:
-                released = _release(tpm, configuration.deployment.model, blob)
+                handover = _handed_over(blob)
+                released = _release(tpm, model, handover)
             except StageError as refusal:
                 self._recorder.note(Stage.UNSEAL, refusal.code, state=State.AWAITING_KEY)
                 continue
             self._recorder.note(Stage.UNSEAL, Code.AWAITING_KEY, state=State.STARTING)
-            _keep(configuration.volume, blob)
+            _keep(configuration.volume, handover)
             return released
         raise AssertionError("arrivals end only with the process")
 
-    def cap(self, tpm: Tpm, sealed: SealedKey, approval: Approval) -> None:
-        """Extend the cap, then see that the same approval releases nothing any more."""
-        from mantlet_agent.unseal import prove_capped
-
+    def cap(self, tpm: Tpm, release: Release) -> None:
+        """Extend the cap, then see that the same way releases nothing any more."""
         self._append(tpm, *CAP_WORD)
-        prove_capped(tpm, sealed, approval)
+        release.prove_closed()
+
+    def raise_epoch(self, tpm: Tpm, configuration: Configuration, release: SealedRelease) -> None:
+        """Apply the epoch statement that the volume may hold. The machine serves, whatever comes of it."""
+        from mantlet_agent.configuration import read_epoch_statement
+
+        try:
+            statement = read_epoch_statement(configuration.volume)
+            if statement is None:
+                return
+            from mantlet_agent import epoch
+
+            code = epoch.apply(tpm, release.counter, release.index, statement)
+        except StageError as refusal:
+            code = refusal.code
+        self._recorder.note(Stage.SERVE, code, state=State.SERVING)
 
     def _launch(self, configuration: Configuration, weights: Partition, key: bytearray) -> None:
         from mantlet_agent import launch
 
         model = configuration.deployment.model
         launch.open_weights(self._places, weights, model, key)
-        launch.start_runtime(self._places, configuration.runtime, model)
-        # While the runtime loads its model, on the other processor.
-        self._become_reachable()
+        # Side by side: the runtime loads its model while the evidence process loads the TPM's library.
+        self._start(launch.runtime_unit(self._places, model))
         launch.wait_for_runtime(configuration.runtime)
 
     def _extend(self, tpm: Tpm, configuration: Configuration, event: str) -> None:
@@ -179,28 +204,49 @@ class Boot:
         tpm.extend(Register.SYSTEM_IDENTITY, word.encode("ascii"))
 
 
-def _release(tpm: Tpm, model: Model, blob: bytes) -> tuple[SealedKey, bytearray, Approval]:
-    from mantlet_agent.unseal import release
+def _on_volume(partition: Partition, sealed: bytes) -> Handover:
+    """Decode the sealed key of the volume, and read the approvals beside it."""
+    from mantlet_agent.configuration import read_approvals
 
     try:
-        sealed = sealed_keys.decode(blob)
+        sealed_key = sealed_keys.decode(sealed)
     except DecodeError as error:
         raise StageError(Code.SEALED_KEY_MALFORMED, error.message) from error
+    listed = read_approvals(partition)
+    try:
+        return handovers.Handover(sealed_key=sealed_key, approvals=approval_documents.decode(listed))
+    except DecodeError as error:
+        raise StageError(Code.APPROVALS_MALFORMED, error.message) from error
+
+
+def _handed_over(blob: bytes) -> Handover:
+    """Decode what `serve` has put down."""
+    try:
+        return handovers.decode(blob)
+    except DecodeError as error:
+        raise StageError(Code.SEALED_KEY_MALFORMED, error.message) from error
+
+
+def _release(tpm: Tpm, model: Model, handover: Handover) -> tuple[SealedRelease, bytearray]:
+    from mantlet_agent.unseal import SealedRelease
+
+    sealed = handover.sealed_key
     if (sealed.model, sealed.root_hash) != (model.id, model.root_hash):
         raise StageError(
             Code.SEALED_KEY_FOREIGN,
             f"expected {model.id} {model.root_hash.hex()}, found {sealed.model} {sealed.root_hash.hex()}",
         )
-    key, approval = release(tpm, sealed)
-    return sealed, key, approval
+    release = SealedRelease(tpm, sealed, handover.approvals)
+    return release, release.data_key()
 
 
-def _keep(partition: Partition, blob: bytes) -> None:
-    """Write a blob that has proved good to the deployment volume, for the boots to come."""
+def _keep(partition: Partition, handover: Handover) -> None:
+    """Write what has proved good to the deployment volume, for the boots to come; the sealed key last."""
     from mantlet_agent.block import write_slot
 
     try:
-        write_slot(partition, volume.SEALED_KEY_OFFSET, blob)
+        write_slot(partition, volume.APPROVALS_OFFSET, approval_documents.encode(handover.approvals))
+        write_slot(partition, volume.SEALED_KEY_OFFSET, sealed_keys.encode(handover.sealed_key))
     except OSError as error:
         raise StageError(Code.VOLUME_UNREADABLE, str(error)) from error
 

@@ -1,23 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one door through which the agent starts another program, and the one order that goes through it.
+"""The one door through which the agent starts another program, and the two orders that go through it.
 
-Owns the call of systemctl: no shell, an empty environment, no input, no output. All else the agent asks of
+Owns the calls of systemctl: no shell, an empty environment, no input, no output. All else the agent asks of
 the kernel itself, so that there is no command line for a secret to be on.
 """
 
 import os
+from collections.abc import Mapping
 
 from mantlet_agent.stages import Code, StageError, blamed
 
 _SYSTEMCTL = "/usr/bin/systemctl"
 
 
-def start(unit: str, *, failed: Code) -> None:
-    """Start a unit and wait for the job to end. StageError with `failed` when it does not start."""
-    with blamed(failed):
-        exit_code = _run(_SYSTEMCTL, "start", "--quiet", "--no-ask-password", unit)
-    if exit_code != 0:
-        raise StageError(failed, f"systemctl start {unit}: exit code {exit_code}")
+def start(units: Mapping[str, Code]) -> None:
+    """Start units side by side, wait for their jobs. StageError with the code of one that failed."""
+    with blamed(next(iter(units.values()))):
+        exit_code = _systemctl("start", *units)
+    for unit, code in units.items() if exit_code != 0 else ():
+        if _systemctl("is-active", unit) != 0:
+            raise StageError(code, f"systemctl start {unit}: exit code {exit_code}")
+
+
+def _systemctl(verb: str, *units: str) -> int:
+    return _run(_SYSTEMCTL, verb, "--quiet", "--no-ask-password", *units)
 
 
 def _run(*argv: str) -> int:

@@ -109,13 +109,26 @@ def read_sealed_key(partition: Partition) -> bytes | None:
     return _slot(partition, volume.SEALED_KEY_OFFSET, malformed=Code.SEALED_KEY_MALFORMED)
 
 
+def read_approvals(partition: Partition) -> bytes:
+    """Read the approvals that go with the sealed key on the deployment volume. StageError."""
+    approvals = _slot(partition, volume.APPROVALS_OFFSET, malformed=Code.APPROVALS_MALFORMED)
+    if approvals is None:
+        raise StageError(Code.APPROVALS_ABSENT)
+    return approvals
+
+
+def read_epoch_statement(partition: Partition) -> bytes | None:
+    """Read the epoch statement from the deployment volume, None if there is none. StageError."""
+    return _slot(partition, volume.EPOCH_OFFSET, malformed=Code.EPOCH_REFUSED)
+
+
 def find_weights(places: Places, deployment: Deployment) -> Partition:
     """Find the partition that may hold the weights. StageError when it cannot be the whole pack."""
     partition = _disk(places, WEIGHTS_PARTITION, Code.WEIGHTS_ABSENT, Code.WEIGHTS_AMBIGUOUS)
-    if partition.size < deployment.model.size:
+    if partition.size < deployment.model.body_size:
         raise StageError(
             Code.WEIGHTS_TRUNCATED,
-            f"expected {deployment.model.size} bytes, found a partition of {partition.size}",
+            f"expected {deployment.model.body_size} bytes, found a partition of {partition.size}",
         )
     return partition
 

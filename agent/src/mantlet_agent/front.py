@@ -5,26 +5,34 @@ Owns when there is a network: the front's unit brings it, and nothing before the
 has its key opens no port before the cap. What the front lets through is policy, and in its own configuration.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
-from mantlet_agent import command, files, health, tls
+from mantlet_agent import files, health, tls
 from mantlet_agent.places import Places
 from mantlet_agent.stages import Code
 
+UNITS: Mapping[str, Code] = MappingProxyType(
+    {
+        "mantlet-serve.service": Code.EVIDENCE_FAILED,
+        "mantlet-front.service": Code.FRONT_FAILED,
+    }
+)
 _STATUS = "/.well-known/mantlet/status"
 _EVIDENCE_SECONDS = 90.0
 
 
-def open_front(places: Places) -> None:
-    """Start the evidence process and the front; return when evidence can be asked for. StageError."""
-    # It takes seconds to load the TPM's library: meanwhile the key is made.
-    command.start("mantlet-serve.service", failed=Code.EVIDENCE_FAILED)
+def make_key(places: Places) -> None:
+    """Make what the units need before they start: the TLS key of this boot, and its certificate."""
     identity = tls.make_identity()
     files.write(places.tls_key, identity.key, mode=0o600)
     files.write(places.tls_certificate, identity.certificate, mode=0o644)
     files.write(places.tls_spki, identity.spki_sha256.hex().encode("ascii"), mode=0o644)
-    command.start("mantlet-front.service", failed=Code.FRONT_FAILED)
-    # The front's unit has taken a copy for itself.
+
+
+def wait_for_evidence(places: Places) -> None:
+    """Remove our copy of the key, the front has its own; wait until evidence answers. StageError."""
     with suppress(FileNotFoundError):
         places.tls_key.unlink()
     health.require(places.evidence_socket, _STATUS, seconds=_EVIDENCE_SECONDS, failed=Code.EVIDENCE_FAILED)

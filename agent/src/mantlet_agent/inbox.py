@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hand-over of a sealed key from `serve`, which hears the network, to `boot`, which unseals.
+"""The hand-over of a sealed key and its approvals from `serve`, which hears the network, to `boot`, which
+unseals.
 
 Owns the one file between them: who may have written it and how large it may be. The content is as foreign as
 any.
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mantlet_agent import files
-from mantlet_measure import volume
+from mantlet_measure import handover
 from mantlet_measure.errors import DecodeError
 
 _POLL_SECONDS = 0.2
@@ -28,7 +29,7 @@ def arrivals(inbox: Path, *, owner: int) -> Iterator[bytes]:
     last = b""
     while True:
         try:
-            blob = files.read(inbox, limit=volume.PAYLOAD_LIMIT, owner=owner)
+            blob = files.read(inbox, limit=handover.LIMIT, owner=owner)
         except (OSError, DecodeError):
             blob = b""
         digest = hashlib.sha256(blob).digest()

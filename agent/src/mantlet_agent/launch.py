@@ -7,10 +7,11 @@ nothing mapped or mounted. It decides nothing about who may have the key.
 
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from mantlet_agent import command, files, health, kernel, mapping
+from mantlet_agent import files, health, kernel, mapping
 from mantlet_agent.block import Partition
 from mantlet_agent.configuration import Runtime
 from mantlet_agent.mapper import Mapped, Mapper
@@ -23,10 +24,19 @@ _CIPHER_NAME = "mantlet-weights-cipher"
 _VERITY_NAME = "mantlet-weights"
 _FILESYSTEM = "erofs"
 _READ_AHEAD = 256 << 20
+_READ_AHEAD_STEP = 1 << 20
 
 
 def open_weights(places: Places, partition: Partition, model: Model, data_key: bytearray) -> None:
-    """Map, mount and check the weights; wipe the key. StageError, and then nothing stays mapped."""
+    """Map, mount and check the weights; wipe the key. StageError, and then nothing stays mapped.
+
+    A stream body is decrypted into memory instead, and stands at the same place.
+    """
+    if model.stream is not None:
+        from mantlet_agent.stream_body import open_stream
+
+        open_stream(places, partition, model, model.stream, data_key)
+        return
     with ExitStack() as undo:
         try:
             mapper = undo.enter_context(Mapper(places.devices))
@@ -50,7 +60,11 @@ def open_weights(places: Places, partition: Partition, model: Model, data_key: b
 
 def _map_cipher(mapper: Mapper, partition: Partition, model: Model, data_key: bytearray) -> Mapped:
     """Load the cipher's table while its key is in the session keyring, and take the key out again."""
-    serial = kernel.add_logon_key(mapping.KEY_DESCRIPTION, disk_key(data_key, model.root_hash))
+    key = disk_key(data_key, model.root_hash)
+    try:
+        serial = kernel.add_logon_key(mapping.KEY_DESCRIPTION, key)
+    finally:
+        kernel.wipe(key)
     try:
         return mapper.create(
             _CIPHER_NAME, mapping.crypt(model, device=f"{partition.major}:{partition.minor}")
@@ -72,18 +86,20 @@ def check_model(path: Path) -> None:
             raise StageError(Code.MODEL_ABSENT, f"{path.name} is not a regular file")
         os.read(descriptor, 1)
         # The runtime maps all of it. Deciphered and verified while programs start, it is there when they ask.
-        os.posix_fadvise(descriptor, 0, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
+        # One call reads no more than the device takes at once.
+        for offset in range(0, _READ_AHEAD, _READ_AHEAD_STEP):
+            os.posix_fadvise(descriptor, offset, _READ_AHEAD_STEP, os.POSIX_FADV_WILLNEED)
     except OSError as error:
         raise StageError(Code.WEIGHTS_CORRUPT, str(error)) from error
     finally:
         os.close(descriptor)
 
 
-def start_runtime(places: Places, runtime: Runtime, model: Model) -> None:
-    """Start the runtime's unit; it then loads its model. StageError."""
-    # Read by systemd alone, for the one word of the unit's command line that the image cannot know.
+def runtime_unit(places: Places, model: Model) -> Mapping[str, Code]:
+    """Return the runtime's unit and its code; leave it the one word that the image cannot know."""
+    # Read by systemd alone.
     files.write(places.runtime_environment, f"MODEL_FILE={model.file}\n".encode("ascii"), mode=0o644)
-    command.start(f"mantlet-runtime@{model.id}.service", failed=Code.RUNTIME_FAILED)
+    return {f"mantlet-runtime@{model.id}.service": Code.RUNTIME_FAILED}
 
 
 def wait_for_runtime(runtime: Runtime) -> None:

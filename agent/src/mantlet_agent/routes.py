@@ -13,13 +13,12 @@ from mantlet_agent import http, stages
 from mantlet_agent.http import Request, RequestError, Response, Status
 from mantlet_agent.stages import Record, State
 from mantlet_measure import evidence as documents
-from mantlet_measure import sealed as sealed_keys
-from mantlet_measure import strictjson, volume
+from mantlet_measure import handover, strictjson
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.evidence import Evidence
 from mantlet_measure.strictjson import Fields, base64_text
 
-BODY_LIMIT = volume.PAYLOAD_LIMIT
+BODY_LIMIT = handover.LIMIT
 _PREFIX = "/.well-known/mantlet/"
 _CREDENTIAL_LIMIT = 1024
 
@@ -75,7 +74,7 @@ class Routes:
     def _sealed_key(self, body: bytes) -> Response:
         if self.record().state is not State.AWAITING_KEY:
             raise RequestError(Status.CONFLICT, "not-awaiting-key", "this machine does not await a key")
-        sealed_keys.decode(body)
+        handover.decode(body)
         self.hand_over(body)
         return http.answer(Status.ACCEPTED, {})
 

@@ -68,6 +68,13 @@ class Code(StrEnum):
     SEALED_KEY_FOREIGN = "sealed-key-foreign"
     SEALED_KEY_UNAPPROVED = "sealed-key-unapproved"
     SEALED_KEY_REFUSED = "sealed-key-refused"
+    APPROVALS_ABSENT = "approvals-absent"
+    APPROVALS_MALFORMED = "approvals-malformed"
+    APPROVALS_FOREIGN = "approvals-foreign"
+    STORAGE_KEY_FOREIGN = "storage-key-foreign"
+    EPOCH_COUNTER_ABSENT = "epoch-counter-absent"
+    EPOCH_COUNTER_FOREIGN = "epoch-counter-foreign"
+    EPOCH_PAST = "epoch-past"
 
     CAP_NOT_EFFECTIVE = "cap-not-effective"
 
@@ -77,6 +84,9 @@ class Code(StrEnum):
     RUNTIME_FAILED = "runtime-failed"
     FRONT_FAILED = "front-failed"
     EVIDENCE_FAILED = "evidence-failed"
+
+    EPOCH_RAISED = "epoch-raised"
+    EPOCH_REFUSED = "epoch-refused"
 
     TPM_ERROR = "tpm-error"
     INTERRUPTED = "interrupted"
@@ -111,9 +121,16 @@ MEANINGS: Mapping[Code, str] = MappingProxyType(
         Code.WEIGHTS_AMBIGUOUS: "More than one partition is named mantlet-weights.",
         Code.WEIGHTS_TRUNCATED: "The weights partition is smaller than the deployment document says.",
         Code.SEALED_KEY_MALFORMED: "The sealed key, or its slot, breaks its format.",
-        Code.SEALED_KEY_FOREIGN: "The sealed key is for another model, or wrapped for another TPM.",
-        Code.SEALED_KEY_UNAPPROVED: "No approval in the sealed key covers the registers of this boot.",
+        Code.SEALED_KEY_FOREIGN: "The sealed key is another model's, or is wrapped for another TPM.",
+        Code.SEALED_KEY_UNAPPROVED: "No approval covers the registers of this boot.",
         Code.SEALED_KEY_REFUSED: "The TPM refused the approval or the unsealing.",
+        Code.APPROVALS_ABSENT: "The deployment volume holds a sealed key and no approvals.",
+        Code.APPROVALS_MALFORMED: "The approvals, or their slot, break their format.",
+        Code.APPROVALS_FOREIGN: "The approvals are another policy key's, or for another model's keys.",
+        Code.STORAGE_KEY_FOREIGN: "Another key is where the TPM's storage root key has to stay.",
+        Code.EPOCH_COUNTER_ABSENT: "The TPM has an owner, and no epoch counter of this policy key.",
+        Code.EPOCH_COUNTER_FOREIGN: "The epoch counter's index is not the one that policies name.",
+        Code.EPOCH_PAST: "The epoch counter stands above the epoch of the approval of this boot.",
         Code.CAP_NOT_EFFECTIVE: "After the cap the TPM released the key again.",
         Code.MAPPING_FAILED: "The kernel did not accept the mapping of the weights.",
         Code.WEIGHTS_CORRUPT: "What the mapping shows is not the model that the deployment document names.",
@@ -121,6 +138,8 @@ MEANINGS: Mapping[Code, str] = MappingProxyType(
         Code.RUNTIME_FAILED: "The runtime did not start, or did not report health in time.",
         Code.FRONT_FAILED: "The TLS front did not start.",
         Code.EVIDENCE_FAILED: "The evidence process did not start, or did not answer in time.",
+        Code.EPOCH_RAISED: "The machine serves, and its epoch counter was raised as the statement says.",
+        Code.EPOCH_REFUSED: "The machine serves, and the epoch statement on its volume was refused.",
         Code.TPM_ERROR: "The TPM failed a command that has nothing to refuse.",
         Code.INTERRUPTED: "The machine was told to power off while the stage ran.",
         Code.UNEXPECTED: "Something happened that the agent has no code for.",

@@ -21,14 +21,18 @@ os.environ.setdefault("TSS2_LOG", "all+NONE")
 from tpm2_pytss import (
     ESAPI,
     ESYS_TR,
+    TPM2_ALG,
     TPM2_CAP,
     TPM2B_PUBLIC,
     TPMA_OBJECT,
+    TPMA_SESSION,
     TPML_DIGEST_VALUES,
     TPML_PCR_SELECTION,
     TPMT_HA,
+    TPMT_SYM_DEF,
     TPMU_HA,
     TSS2_Exception,
+    types,
 )
 
 REGISTERS = tuple(range(16))
@@ -76,6 +80,7 @@ class Tpm:
         """Take an ESAPI context. `open` makes one."""
         self.esapi = esapi
         self._keys: dict[str, tuple[Any, Any]] = {}
+        self._persistent_keys: set[str] = set()
 
     @classmethod
     def open(cls, tcti: str) -> Self:
@@ -142,6 +147,34 @@ class Tpm:
             persistent=SRK_HANDLE,
         )
 
+    def storage_root_is_persistent(self) -> bool:
+        """Whether the SRK outlives the owner's password."""
+        self.storage_root()
+        return "srk" in self._persistent_keys
+
+    @contextmanager
+    def session(self, kind: Any, attributes: Any = TPMA_SESSION.CONTINUESESSION) -> Iterator[Any]:
+        """Give a session that is salted to the SRK, with AES-128-CFB for the parameters it encrypts."""
+        parent, _ = self.storage_root()
+        with commands():
+            session = self.esapi.start_auth_session(
+                parent,
+                ESYS_TR.NONE,
+                kind,
+                TPMT_SYM_DEF(
+                    algorithm=TPM2_ALG.AES,
+                    keyBits=types.TPMU_SYM_KEY_BITS(aes=128),
+                    mode=types.TPMU_SYM_MODE(aes=TPM2_ALG.CFB),
+                ),
+                TPM2_ALG.SHA256,
+            )
+        try:
+            with commands():
+                self.esapi.trsess_set_attributes(session, attributes)
+            yield session
+        finally:
+            self.esapi.flush_context(session)
+
     def endorsement(self) -> tuple[Any, Any]:
         """Return handle and TPMT_PUBLIC of the EK: RSA 2048, template L-1 of the EK Credential Profile."""
         template = TPM2B_PUBLIC.parse(
@@ -168,7 +201,9 @@ class Tpm:
     ) -> tuple[Any, Any]:
         if name not in self._keys:
             found = None if persistent is None else self._persistent(persistent, template)
-            if found is None:
+            if found is not None:
+                self._persistent_keys.add(name)
+            else:
                 with commands():
                     handle, public, *_ = self.esapi.create_primary(None, template, hierarchy)
                 found = handle, public.publicArea
@@ -189,6 +224,17 @@ class Tpm:
         same = same and bytes(public.authPolicy) == bytes(unlike.authPolicy)
         same = same and public.parameters.marshal(public.type) == unlike.parameters.marshal(unlike.type)
         return (key, public) if same else None
+
+
+def unmarshal(kind: Any, data: bytes, malformed: Code) -> Any:
+    """Return the TPM structure that `data` is, to its last byte. StageError with `malformed`."""
+    try:
+        value, used = kind.unmarshal(data)
+    except TSS2_Exception as error:
+        raise StageError(malformed, str(error)) from error
+    if used != len(data):
+        raise StageError(malformed, f"expected a structure of {used} bytes, found {len(data)}")
+    return value
 
 
 @contextmanager

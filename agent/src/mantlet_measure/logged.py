@@ -8,7 +8,6 @@ of its events, and their order within a register. All else is claimed, and is na
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mantlet_measure import event_data
 from mantlet_measure.pcr import Bank
 
 REGISTERS = 24
@@ -51,6 +50,9 @@ class LoggedEvent:
         return next((data for data in self._candidates() if bank.digest(data) == digest), None)
 
     def _candidates(self) -> Iterator[bytes]:
+        # Imported here: the agent reads logs and never asks this, and each import delays a boot.
+        from mantlet_measure import event_data
+
         yield self.claimed_data
         if self.claimed_type == "EV_IPL":
             # systemd, src/boot/measure.c: names of sections are measured in ASCII and logged in UTF-16.

@@ -3,6 +3,7 @@
 
 Owns the document alone. `mantlet.weights` makes one, the agent opens it, and the TPM structures inside are
 opaque here: nothing in this document is secret and nothing in it is trusted before the TPM has accepted it.
+Which boots may open it is not said here: `approvals` says that.
 """
 
 from collections.abc import Mapping
@@ -13,31 +14,29 @@ from mantlet_measure.deployment import ID_PATTERN
 from mantlet_measure.strictjson import Fields, base64_text
 
 FORMAT = "mantlet-sealed-key/v1"
+WHAT = "sealed key"
+KEY_ID_SIZE = 16
 _LIMIT = 64 << 10
 _STRUCTURE = 1024
-_APPROVALS = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
-    """The policy key's signature (TPMT_SIGNATURE) over one PolicyPCR digest and the policy reference."""
-
-    policy: bytes
-    signature: bytes
+_NAME_SIZE = 34
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedKey:
-    """What TPM2_Import takes (public, duplicate, seed), and who approves of which policy."""
+    """What TPM2_Import takes (public, duplicate, seed), for which TPM, and who approves of boots.
+
+    key_id: 16 bytes that name the data key; srk_name: 34 bytes, the Name of the storage root key.
+    """
 
     model: str
     root_hash: bytes
+    key_id: bytes
+    srk_name: bytes
     object_public: bytes
     duplicate: bytes
     encrypted_seed: bytes
     policy_key: bytes
     policy_ref: str
-    approvals: tuple[Approval, ...]
 
 
 def policy_reference(model: str) -> str:
@@ -47,49 +46,45 @@ def policy_reference(model: str) -> str:
 
 def decode(data: bytes) -> SealedKey:
     """Decode a sealed key of at most 64 KiB. DecodeError on anything else."""
-    what = "sealed key"
-    fields = Fields(strictjson.decode(data, what=what, limit=_LIMIT), what)
+    return from_fields(Fields(strictjson.decode(data, what=WHAT, limit=_LIMIT), WHAT))
+
+
+def from_fields(fields: Fields) -> SealedKey:
+    """Take a sealed key out of its JSON object. DecodeError on anything else."""
     fields.constant("format", FORMAT)
     model = fields.text("model", pattern=ID_PATTERN)
     fields.constant("policy_ref", policy_reference(model))
-    approvals = fields.sequence("approvals", limit=_APPROVALS)
-    if not approvals:
-        fields.refuse("approvals", "at least one")
     sealed = SealedKey(
         model=model,
         root_hash=fields.hex("root_hash", 32),
+        key_id=fields.hex("key_id", KEY_ID_SIZE),
+        srk_name=fields.hex("srk_name", _NAME_SIZE),
         object_public=fields.base64("object_public", _STRUCTURE),
         duplicate=fields.base64("duplicate", _STRUCTURE),
         encrypted_seed=fields.base64("encrypted_seed", _STRUCTURE),
         policy_key=fields.base64("policy_key", _STRUCTURE),
         policy_ref=policy_reference(model),
-        approvals=tuple(_approval(item, f"{what}: approval {index}") for index, item in enumerate(approvals)),
     )
     fields.done()
     return sealed
 
 
-def _approval(value: object, what: str) -> Approval:
-    fields = Fields(value, what)
-    approval = Approval(policy=fields.hex("policy", 32), signature=fields.base64("signature", _STRUCTURE))
-    fields.done()
-    return approval
-
-
-def encode(sealed: SealedKey) -> bytes:
-    """Encode a sealed key as canonical JSON."""
-    document: Mapping[str, object] = {
+def to_value(sealed: SealedKey) -> Mapping[str, object]:
+    """Return the sealed key as JSON has it."""
+    return {
         "format": FORMAT,
         "model": sealed.model,
         "root_hash": sealed.root_hash.hex(),
+        "key_id": sealed.key_id.hex(),
+        "srk_name": sealed.srk_name.hex(),
         "object_public": base64_text(sealed.object_public),
         "duplicate": base64_text(sealed.duplicate),
         "encrypted_seed": base64_text(sealed.encrypted_seed),
         "policy_key": base64_text(sealed.policy_key),
         "policy_ref": sealed.policy_ref,
-        "approvals": [
-            {"policy": approval.policy.hex(), "signature": base64_text(approval.signature)}
-            for approval in sealed.approvals
-        ],
     }
-    return strictjson.encode(document)
+
+
+def encode(sealed: SealedKey) -> bytes:
+    """Encode a sealed key as canonical JSON."""
+    return strictjson.encode(to_value(sealed))

@@ -1,35 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mantlet weights seal`: wrap the key of a model for one verified machine, and hand it over.
+"""`mantlet weights seal`: wrap the key of a model for one verified machine, approve its boot, hand both over.
 
-With `--to`, the machine is verified first, in state awaiting-key; the key is then sealed to the storage root
-key and the registers that its TPM signed. With `--srk`, nothing is asked: the storage root key is the
-caller's word, and the registers follow from the manifest, the deployment document and the runtime
-declaration.
+With `--to`, the machine is verified first, in state awaiting-key; the key is then wrapped for the storage
+root key that its TPM signed, and the registers that it signed are approved. With `--srk`, nothing is asked:
+the storage root key is the caller's word, and the registers follow from the manifest, the deployment document
+and the runtime declaration.
 """
 
 import argparse
-import hashlib
 import secrets
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
+from mantlet.cli import approved_boot
+from mantlet.cli.approved_boot import ApprovedBoot
 from mantlet.cli.verification import add_options, attest_telling, read_question
 from mantlet.client.handover import hand_over
-from mantlet.edge import appraisal, files, output
+from mantlet.edge import appraisal, files, output, owner
 from mantlet.edge.https import AttestedConnection, address
 from mantlet.release import manifest as manifests
-from mantlet.verifier.deployment import expected_deployment
-from mantlet.verifier.reference import reference_values
 from mantlet.verifier.steps import VerificationError, refusal_to_value
-from mantlet.weights import pack
+from mantlet.weights.descriptor import Descriptor
 from mantlet.weights.seal import SealedModel, seal
-from mantlet_measure import dsse, sealed
-from mantlet_measure.deployment import PAYLOAD_TYPE, Model
+from mantlet_measure import approvals as approval_documents
+from mantlet_measure import sealed
+from mantlet_measure.deployment import Model
+from mantlet_measure.disk_key import DATA_KEY_SIZE, key_id
 from mantlet_measure.errors import MantletError
 from mantlet_measure.evidence import State
-from mantlet_measure.pcr import Bank
-from mantlet_measure.sealed import SealedKey
+from mantlet_measure.handover import Handover
 
 _LIMIT = 1 << 20
 
@@ -49,26 +48,30 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="the data key of the pack")
     parser.add_argument("--pack", type=Path, required=True, metavar="FILE", help="the descriptor of the pack")
     parser.add_argument(
+        "--owner-key",
+        type=Path,
+        metavar="FILE",
+        help="PEM: who may sign the pack's descriptor (keys/owner.pem)",
+    )
+    parser.add_argument(
         "--policy-key", type=Path, required=True, metavar="FILE", help="PEM, P-256: approves boot states"
     )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="where to write the sealed key (needed by --srk)"
     )
     parser.add_argument(
-        "--deployment", type=Path, metavar="FILE", help="with --srk: the signed deployment document"
+        "--approvals", type=Path, metavar="FILE", help="where to write the approvals (needed by --srk)"
     )
-    parser.add_argument(
-        "--runtime", type=Path, metavar="FILE", help="with --srk: the image's runtime declaration"
-    )
+    approved_boot.add_options(parser, required=False, note="with --srk: ")
     add_options(parser)
     parser.set_defaults(handler=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Seal, and hand over or write."""
-    model = pack.decode(files.read(arguments.pack, limit=_LIMIT, what="pack descriptor")).model
+    """Seal and approve, and hand over or write."""
+    descriptor = owner.read_descriptor(arguments.pack, owner_key=arguments.owner_key)
     if arguments.srk is not None:
-        return _seal_offline(arguments, model)
+        return _seal_offline(arguments, descriptor)
     question = read_question(arguments, expected_state=State.AWAITING_KEY)
     output.step(f"Asking {arguments.to} for evidence…")
     with AttestedConnection(arguments.to, timeout=arguments.timeout) as connection:
@@ -79,60 +82,51 @@ def run(arguments: argparse.Namespace) -> int:
                 raise
             output.document(refusal_to_value(refusal))
             return 1
-        _check_model(model, deployed=result.deployment.model)
-        output.step(f"Sealing the key of {model.id} for this machine's TPM…")
-        key = _sealed_key(arguments, model, srk_public=result.storage_key_public, expected=result.registers)
-        if arguments.output is not None:
-            files.write_atomic(arguments.output, sealed.encode(key))
-        output.step("Handing it over…")
-        hand_over(connection, key)
-    return _report(arguments, key)
-
-
-def _seal_offline(arguments: argparse.Namespace, model: Model) -> int:
-    """Seal for a storage root key that the caller vouches for, and the registers that the release makes."""
-    if arguments.output is None or arguments.deployment is None or arguments.runtime is None:
-        arguments.usage_error("--srk needs --output, --deployment and --runtime")
-    question = read_question(arguments, expected_state=State.AWAITING_KEY)
-    envelope = dsse.decode(files.read(arguments.deployment, limit=_LIMIT, what="deployment document"))
-    payload = dsse.authenticate(envelope, keys=question.trust.deployment_keys, payload_type=PAYLOAD_TYPE)
-    declaration = files.read(arguments.runtime, limit=_LIMIT, what="runtime declaration")
-    measured = expected_deployment(
-        payload, runtime_sha256=hashlib.sha256(declaration).digest(), state=State.AWAITING_KEY
-    )
-    _check_model(model, deployed=measured.deployment.model)
-    if measured.deployment.manifest_sha256 != hashlib.sha256(question.manifest).digest():
-        raise MantletError(
-            f"deployment document: expected one for this manifest, found one for "
-            f"{measured.deployment.manifest_sha256.hex()}",
-            hint="pass the manifest and the deployment document of the same release",
+        boot = ApprovedBoot(
+            image=manifests.decode(question.manifest).image,
+            model=result.deployment.model,
+            registers=result.registers,
         )
-    reference = reference_values(manifests.decode(question.manifest), question.trust, measured)
-    key = _sealed_key(
-        arguments,
-        model,
-        srk_public=files.read(arguments.srk, limit=_LIMIT, what="storage root key"),
-        expected=reference.values,
-    )
-    files.write_atomic(arguments.output, sealed.encode(key))
-    return _report(arguments, key)
+        output.step(f"Sealing the key of {boot.model.id} for this machine's TPM…")
+        made = _made(arguments, descriptor, boot, srk_public=result.storage_key_public)
+        _write(arguments, made)
+        output.step("Handing it over…")
+        hand_over(connection, made)
+    return _report(arguments, made)
 
 
-def _sealed_key(
-    arguments: argparse.Namespace,
-    model: Model,
-    *,
-    srk_public: bytes,
-    expected: Mapping[Bank, Mapping[int, bytes]],
-) -> SealedKey:
-    return seal(
-        files.read(arguments.key, limit=_LIMIT, what="data key"),
+def _seal_offline(arguments: argparse.Namespace, descriptor: Descriptor) -> int:
+    """Seal for a storage root key that the caller vouches for, and the registers that the release makes."""
+    if None in (arguments.output, arguments.approvals, arguments.deployment, arguments.runtime):
+        arguments.usage_error("--srk needs --output, --approvals, --deployment and --runtime")
+    question = read_question(arguments, expected_state=State.AWAITING_KEY)
+    boot = approved_boot.computed(arguments, question)
+    srk_public = files.read(arguments.srk, limit=_LIMIT, what="storage root key")
+    made = _made(arguments, descriptor, boot, srk_public=srk_public)
+    _write(arguments, made)
+    return _report(arguments, made)
+
+
+def _made(
+    arguments: argparse.Namespace, descriptor: Descriptor, boot: ApprovedBoot, *, srk_public: bytes
+) -> Handover:
+    _check_model(descriptor.model, deployed=boot.model)
+    data_key = files.read(arguments.key, limit=_LIMIT, what="data key")
+    if len(data_key) == DATA_KEY_SIZE and key_id(data_key) != descriptor.key_id:
+        raise MantletError(
+            f"data key: expected key {descriptor.key_id.hex()}, as the pack's descriptor says, "
+            f"found {key_id(data_key).hex()}",
+            hint="pass the key file of this pack; `mantlet weights rekey` makes a new pack with a new key",
+        )
+    sealed_key = seal(
+        data_key,
         srk_public=srk_public,
-        model=SealedModel(id=model.id, root_hash=model.root_hash),
-        expected=expected,
-        policy_key=appraisal.read_policy_key(arguments.policy_key),
+        model=SealedModel(id=boot.model.id, root_hash=boot.model.root_hash),
+        policy_key=appraisal.read_policy_key(arguments.policy_key).public_key(),
         entropy=secrets.token_bytes,
     )
+    approvals = approved_boot.approvals(boot, policy_key=arguments.policy_key)
+    return Handover(sealed_key=sealed_key, approvals=approvals)
 
 
 def _check_model(model: Model, *, deployed: Model) -> None:
@@ -145,13 +139,30 @@ def _check_model(model: Model, *, deployed: Model) -> None:
         )
 
 
-def _report(arguments: argparse.Namespace, key: SealedKey) -> int:
+def _write(arguments: argparse.Namespace, made: Handover) -> None:
+    if arguments.output is not None:
+        files.write_atomic(arguments.output, sealed.encode(made.sealed_key))
+    if arguments.approvals is not None:
+        files.write_atomic(arguments.approvals, approval_documents.encode(made.approvals))
+
+
+def _report(arguments: argparse.Namespace, made: Handover) -> int:
     where = str(arguments.output) if arguments.to is None else str(arguments.to)
+    key, (approval,) = made.sealed_key, made.approvals.approvals
     if arguments.json:
-        output.document({"model": key.model, "root_hash": key.root_hash.hex(), "sealed_for": where})
+        output.document(
+            {
+                "model": key.model,
+                "root_hash": key.root_hash.hex(),
+                "key_id": key.key_id.hex(),
+                "epoch": approval.epoch,
+                "sealed_for": where,
+            }
+        )
     else:
         output.result(
-            f"sealed  {key.model} for {where}; only that machine's TPM opens it, in that boot state"
+            f"sealed  {key.model} for {where}; only that machine's TPM opens it, in that boot state, "
+            f"up to epoch {approval.epoch}"
         )
     return 0
 

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Handing a sealed key to a machine that awaits one, and asking how far it has come (docs/formats.md,
-*Evidence*).
+"""Handing a sealed key and its approvals to a machine that awaits them, and asking how far it has come
+(docs/formats.md, *Evidence*).
 
-The sealed key is not secret: only the machine's TPM opens it. Verifying the machine comes first, and is the
+Neither is secret: only the machine's TPM opens the key. Verifying the machine comes first, and is the
 caller's.
 """
 
 from dataclasses import dataclass
 
 from mantlet.client.transport import Transport, error_text, expect
-from mantlet_measure import sealed, strictjson
+from mantlet_measure import handover, strictjson
 from mantlet_measure.errors import MantletError
-from mantlet_measure.sealed import SealedKey
+from mantlet_measure.handover import Handover
 from mantlet_measure.strictjson import Fields
 
 SEALED_KEY_PATH = "/.well-known/mantlet/sealed-key"
@@ -28,9 +28,9 @@ class Status:
     code: str
 
 
-def hand_over(transport: Transport, key: SealedKey) -> None:
-    """Give the machine its sealed key. MantletError when it awaits none, or will not have this one."""
-    response = transport.request("POST", SEALED_KEY_PATH, sealed.encode(key), limit=_LIMIT)
+def hand_over(transport: Transport, given: Handover) -> None:
+    """Give the machine its sealed key and the approvals. MantletError when it awaits none, or refuses."""
+    response = transport.request("POST", SEALED_KEY_PATH, handover.encode(given), limit=_LIMIT)
     if response.status == 409:
         raise MantletError(
             f"sealed key: expected a machine that awaits one, "

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy digests that a sealed key hangs on, computed without a TPM.
+"""The policy digest of a boot, computed without a TPM from the registers that it leaves.
 
-Follows TPM 2.0 Library, Part 3: PolicyPCR (23.7) and PolicyAuthorize (23.16), both over SHA-256, and the
-section
-*Sealed key* of docs/formats.md. It decides neither which values are right nor who may approve them.
+Follows TPM 2.0 Library, Part 3, *PolicyPCR* (23.7), over SHA-256, and the section *Approvals* of
+docs/formats.md. The formulas that the agent needs too are `mantlet_measure.policy`. It decides neither which
+values are right nor who may approve them.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
 
 from mantlet_measure.pcr import BANKS, Bank
-from mantlet_measure.tpm_structs import name
-
-_POLICY_PCR = (0x0000017F).to_bytes(4, "big")
-_POLICY_AUTHORIZE = (0x0000016A).to_bytes(4, "big")
-_START = bytes(32)
+from mantlet_measure.policy import START, Command, update
 
 
 def pcr_selection(banks: Iterable[Bank], registers: Iterable[int]) -> bytes:
@@ -38,20 +34,4 @@ def pcr_policy(values: Mapping[Bank, Mapping[int, bytes]], registers: Iterable[i
     chosen = sorted(set(registers))
     concatenated = b"".join(values[bank][register] for bank in BANKS for register in chosen)
     digest = hashlib.sha256(concatenated).digest()
-    return hashlib.sha256(_START + _POLICY_PCR + pcr_selection(BANKS, chosen) + digest).digest()
-
-
-def authorize_policy(policy_key_public: bytes, policy_ref: bytes) -> bytes:
-    """Compute the SHA-256 digest of PolicyAuthorize for a key (TPMT_PUBLIC) and a reference.
-
-    Source: Part 3, 23.16, and PolicyUpdate in 23.2.3: H(H(0 ‖ TPM_CC_PolicyAuthorize ‖ Name(key)) ‖
-    policyRef).
-    """
-    first = hashlib.sha256(_START + _POLICY_AUTHORIZE + name(policy_key_public)).digest()
-    return hashlib.sha256(first + policy_ref).digest()
-
-
-def approval_digest(policy: bytes, policy_ref: bytes) -> bytes:
-    """Compute what the policy key signs to approve `policy`: SHA-256(policy ‖ policy_ref). Source: Part 3,
-    23.16."""
-    return hashlib.sha256(policy + policy_ref).digest()
+    return update(START, Command.POLICY_PCR, pcr_selection(BANKS, chosen) + digest)

@@ -3,7 +3,7 @@
 open it.
 
 Follows TPM 2.0 Library, Part 1, *Duplication* (outer wrap, no inner one), and Part 2, 12.2.3 and 12.3. What
-the object may be used for is its policy's matter, which is computed in `mantlet.weights.policy`.
+the object may be used for is its policy's matter, which is computed by `seal`.
 """
 
 import hashlib

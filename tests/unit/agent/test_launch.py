@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mantlet_agent import boot, configuration, front, health, kernel, launch
+from mantlet_agent import boot, command, configuration, front, health, kernel, launch
 from mantlet_agent.block import Partition
 from mantlet_agent.configuration import Runtime
 from mantlet_agent.places import Places
@@ -20,6 +20,8 @@ from mantlet_measure.deployment import Model
 
 MODEL = Model(
     id="tiny",
+    version="1",
+    epoch=1,
     file="model.gguf",
     root_hash=bytes(32),
     salt=bytes(32),
@@ -78,14 +80,6 @@ def refused(code: Code) -> "pytest.RaisesExc[StageError]":
     return pytest.raises(StageError, check=lambda error: error.code is code)
 
 
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The units that systemctl was asked for; each starts."""
-    units: list[str] = []
-    monkeypatch.setattr("mantlet_agent.command._run", lambda *argv: units.append(argv[-1]) or 0)
-    return units
-
-
 def power_off(*_: str) -> int:
     os.kill(os.getpid(), signal.SIGTERM)
     return 0
@@ -98,13 +92,8 @@ def terminable() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_runtime_that_is_still_loading_is_waited_for(
-    places: Places, runtime: Runtime, answers: list[bytes], started: list[str]
-) -> None:
-    launch.start_runtime(places, runtime, MODEL)
+def test_a_runtime_that_is_still_loading_is_waited_for(runtime: Runtime, answers: list[bytes]) -> None:
     launch.wait_for_runtime(runtime)
-    assert started == ["mantlet-runtime@tiny.service"]
-    assert places.runtime_environment.read_bytes() == b"MODEL_FILE=model.gguf\n"
     assert len(answers) == 1
 
 
@@ -113,55 +102,50 @@ def test_a_runtime_that_never_answers_is_refused_in_time(runtime: Runtime) -> No
         launch.wait_for_runtime(runtime)
 
 
-def test_a_unit_that_does_not_start_is_refused(
-    places: Places, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+def test_the_runtime_is_told_its_model_by_a_file_alone(places: Places) -> None:
+    assert launch.runtime_unit(places, MODEL) == {"mantlet-runtime@tiny.service": Code.RUNTIME_FAILED}
+    assert places.runtime_environment.read_bytes() == b"MODEL_FILE=model.gguf\n"
+
+
+@pytest.mark.parametrize(("unit", "code"), front.UNITS.items())
+def test_of_units_that_start_together_the_one_that_failed_is_named(
+    unit: str, code: Code, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mantlet_agent.command._run", lambda *argv: 1)
-    with refused(Code.RUNTIME_FAILED):
-        launch.start_runtime(places, runtime, MODEL)
-    with refused(Code.EVIDENCE_FAILED):
-        front.open_front(places)
+    asked: list[tuple[str, ...]] = []
 
+    def run(*argv: str) -> int:
+        asked.append(argv[1:])
+        return int(unit in argv)
 
-def test_a_front_that_does_not_start_is_refused(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    places.private.mkdir()
-    monkeypatch.setattr("mantlet_agent.command._run", lambda *argv: int(argv[-1] == "mantlet-front.service"))
-    with refused(Code.FRONT_FAILED):
-        front.open_front(places)
+    monkeypatch.setattr("mantlet_agent.command._run", run)
+    with refused(code):
+        command.start(front.UNITS)
+    assert asked[0] == ("start", "--quiet", "--no-ask-password", *front.UNITS)
 
 
 @pytest.mark.usefixtures("terminable")
 def test_a_power_off_is_blamed_on_what_was_waited_for(
-    places: Places, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mantlet_agent.command._run", power_off)
     with refused(Code.RUNTIME_FAILED):
-        launch.start_runtime(places, runtime, MODEL)
+        command.start({"mantlet-runtime@tiny.service": Code.RUNTIME_FAILED, **front.UNITS})
     monkeypatch.setattr("mantlet_agent.health.status_line", power_off)
     with refused(Code.EVIDENCE_FAILED):
         health.require(places.evidence_socket, "/", seconds=1, failed=Code.EVIDENCE_FAILED)
 
 
-def test_the_front_has_the_only_copy_of_its_key_and_evidence_answers_before_it_counts(
-    places: Places, started: list[str], monkeypatch: pytest.MonkeyPatch
+def test_the_front_has_the_only_copy_of_its_key_once_evidence_is_waited_for(
+    places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places.private.mkdir()
-    kept: list[bytes] = []
-
-    def run(*argv: str) -> int:
-        started.append(argv[-1])
-        if argv[-1] == "mantlet-front.service":
-            kept.append(places.tls_key.read_bytes())
-        return 0
-
+    front.make_key(places)
+    assert places.tls_key.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
     asked: list[tuple[Path, str]] = []
-    monkeypatch.setattr("mantlet_agent.command._run", run)
     monkeypatch.setattr(
         "mantlet_agent.health.status_line", lambda *question: asked.append(question) or b"HTTP/1.1 200 OK"
     )
-    front.open_front(places)
-    assert started == ["mantlet-serve.service", "mantlet-front.service"]
-    assert kept[0].startswith(b"-----BEGIN PRIVATE KEY-----")
+    front.wait_for_evidence(places)
     assert not places.tls_key.exists()
     assert asked == [(places.evidence_socket, "/.well-known/mantlet/status")]
 

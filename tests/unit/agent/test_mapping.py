@@ -11,6 +11,8 @@ from mantlet_measure.deployment import Model
 
 MODEL = Model(
     id="m",
+    version="1",
+    epoch=1,
     file="f",
     root_hash=b"\x01" * 32,
     salt=b"\x02" * 32,

@@ -10,26 +10,13 @@ from mantlet_agent import routes, serve
 from mantlet_agent.http import Response, Status
 from mantlet_agent.routes import Routes
 from mantlet_agent.stages import Code, Record, Stage, State
-from mantlet_measure import dsse, sealed, strictjson
+from mantlet_measure import dsse, handover, strictjson
 from mantlet_measure.evidence import Evidence, Quote, StorageKey
 from mantlet_measure.evidence import State as EvidenceState
 from mantlet_measure.pcr import BANKS
-from mantlet_measure.sealed import Approval, SealedKey
+from tests.unit.measure.samples import HANDOVER
 
-SEALED = sealed.encode(
-    SealedKey(
-        model="tiny",
-        root_hash=bytes(32),
-        object_public=b"p",
-        duplicate=b"d",
-        encrypted_seed=b"s",
-        policy_key=b"k",
-        policy_ref="mantlet/weights/tiny",
-        approvals=(Approval(policy=bytes(32), signature=b"s"),),
-    )
-)
-
-
+HANDED = handover.encode(HANDOVER)
 SERVING = Record(state=State.SERVING, verdicts=((Stage.SERVE, Code.OK),))
 
 
@@ -118,21 +105,21 @@ def test_the_status_is_the_last_verdict(machine: Machine) -> None:
 
 def test_a_sealed_key_is_handed_over_while_the_machine_awaits_one(machine: Machine) -> None:
     machine.record = Record(state=State.AWAITING_KEY, verdicts=((Stage.UNSEAL, Code.AWAITING_KEY),))
-    response = machine.ask("POST", "/.well-known/mantlet/sealed-key", SEALED)
+    response = machine.ask("POST", "/.well-known/mantlet/sealed-key", HANDED)
     assert response.status is Status.ACCEPTED
-    assert machine.handed == [SEALED]
+    assert machine.handed == [HANDED]
 
 
 @pytest.mark.parametrize("state", [State.STARTING, State.SERVING])
 def test_a_sealed_key_is_refused_by_a_machine_that_awaits_none(machine: Machine, state: State) -> None:
     machine.record = Record(state=state, verdicts=())
-    response = machine.ask("POST", "/.well-known/mantlet/sealed-key", SEALED)
+    response = machine.ask("POST", "/.well-known/mantlet/sealed-key", HANDED)
     assert (response.status, machine.handed) == (Status.CONFLICT, [])
 
 
 def test_what_is_no_sealed_key_is_not_handed_over(machine: Machine) -> None:
     machine.record = Record(state=State.AWAITING_KEY, verdicts=())
-    response = machine.ask("POST", "/.well-known/mantlet/sealed-key", SEALED[:-1])
+    response = machine.ask("POST", "/.well-known/mantlet/sealed-key", HANDED[:-1])
     assert (response.status, machine.handed) == (Status.BAD_REQUEST, [])
 
 

@@ -13,25 +13,14 @@ from mantlet.client.handover import Status, fetch_status, hand_over
 from mantlet.edge.https import Address, AttestedConnection
 from mantlet.tpm.protected_storage import Entropy
 from mantlet.verifier.steps import VerificationError
-from mantlet_measure import sealed
+from mantlet_measure import handover
 from mantlet_measure.errors import DecodeError, MantletError, UnavailableError
 from mantlet_measure.evidence import State
-from mantlet_measure.sealed import Approval, SealedKey
 from tests.authority import NOW, Authority
 from tests.machine import Machine
 from tests.relying_party import RelyingParty
 from tests.served import Front, served
-
-KEY = SealedKey(
-    model="tiny",
-    root_hash=bytes(32),
-    object_public=b"public",
-    duplicate=b"duplicate",
-    encrypted_seed=b"seed",
-    policy_key=b"key",
-    policy_ref="mantlet/weights/tiny",
-    approvals=(Approval(policy=bytes(32), signature=b"signature"),),
-)
+from tests.unit.measure.samples import HANDOVER
 
 
 @pytest.fixture
@@ -87,14 +76,14 @@ def test_a_server_that_is_no_mantlet_machine_is_refused(
 
 
 def test_a_sealed_key_is_handed_over_byte_for_byte(front: Front, connection: AttestedConnection) -> None:
-    hand_over(connection, KEY)
-    assert sealed.decode(front.bodies[-1]) == KEY
+    hand_over(connection, HANDOVER)
+    assert front.bodies[-1] == handover.encode(HANDOVER)
 
 
 def test_a_machine_that_awaits_no_key_refuses_it(front: Front, connection: AttestedConnection) -> None:
     front.sealed_key_status = 409
     with pytest.raises(MantletError, match=r"awaits one, found one that does not .not-awaiting"):
-        hand_over(connection, KEY)
+        hand_over(connection, HANDOVER)
 
 
 def test_a_machine_whose_agent_is_not_up_could_not_be_asked(
@@ -102,7 +91,7 @@ def test_a_machine_whose_agent_is_not_up_could_not_be_asked(
 ) -> None:
     front.sealed_key_status = 503
     with pytest.raises(UnavailableError):
-        hand_over(connection, KEY)
+        hand_over(connection, HANDOVER)
 
 
 def test_the_status_is_stage_and_code(connection: AttestedConnection) -> None:

@@ -5,6 +5,7 @@ codes.
 The time is the real one, so the certificates of the simulated manufacturer must be valid now.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -16,9 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from mantlet.cli import main
-from mantlet.weights import pack
+from mantlet.edge.owner import signing_key, write_descriptor
+from mantlet.weights.descriptor import Descriptor
 from mantlet.weights.policy import pcr_policy
-from mantlet_measure import dsse, sealed
+from mantlet_measure import approvals, dsse, handover, sealed
+from mantlet_measure.approvals import Approval, Approvals, Image
+from mantlet_measure.deployment import Model
+from mantlet_measure.disk_key import key_id
+from mantlet_measure.epoch_counter import EpochCounter
 from mantlet_measure.evidence import State
 from mantlet_measure.pcr import ENFORCED
 from tests.authority import Authority
@@ -59,16 +65,31 @@ def options(front: Front, tmp_path: Path) -> list[str]:
 def sealing(front: Front, tmp_path: Path) -> list[str]:
     """The options that name the model owner's files."""
     policy_key = ec.generate_private_key(ec.SECP256R1())
-    descriptor = pack.Descriptor(model=front.machine.deployment.model, ciphertext_sha256=bytes(32))
-    (tmp_path / "tiny.json").write_bytes(pack.encode(descriptor))
+    owner = Ed25519PrivateKey.generate()
+    (tmp_path / "owner.key").write_bytes(
+        owner.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    write_descriptor(tmp_path / "tiny.json", descriptor_of(front.machine.deployment.model), key=owner)
     (tmp_path / "tiny.key").write_bytes(bytes(range(32)))
     (tmp_path / "policy.pem").write_bytes(
         policy_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
     return [
         *("--pack", str(tmp_path / "tiny.json"), "--key", str(tmp_path / "tiny.key")),
-        *("--policy-key", str(tmp_path / "policy.pem")),
+        *("--policy-key", str(tmp_path / "policy.pem"), "--owner-key", str(tmp_path / "owner.key")),
     ]
+
+
+def descriptor_of(model: Model) -> Descriptor:
+    return Descriptor(model=model, ciphertext_sha256=bytes(32), key_id=key_id(bytes(range(32))))
+
+
+def approval_of(listed: Approvals, machine: Machine) -> Approval:
+    """The approval that a document must hold for the registers of a machine, whatever its signature."""
+    boot = pcr_policy(machine.registers, ENFORCED)
+    policy = EpochCounter(policy_key=listed.policy_key).at_most(1, boot)
+    image = Image(id=machine.deployment.image_id, version=machine.deployment.image_version)
+    return Approval(policy=policy, epoch=1, signature=listed.approvals[0].signature, image=image)
 
 
 def url(front: Front) -> str:
@@ -188,9 +209,9 @@ def test_seal_hands_a_verified_machine_a_key_for_its_own_registers(
     front.machine.state, front.machine.capped = State.AWAITING_KEY, False
     where = f"127.0.0.1:{front.port}"
     assert main(["weights", "seal", "--to", where, *sealing, *options], {}) == 0
-    key = sealed.decode(front.bodies[-1])
-    assert key.approvals[0].policy == pcr_policy(front.machine.registers, ENFORCED)
-    assert key.model == "tiny"
+    given = handover.decode(front.bodies[-1])
+    assert given.sealed_key.model == "tiny"
+    assert given.approvals.approvals == (approval_of(given.approvals, front.machine),)
 
 
 def test_seal_gives_nothing_to_a_machine_that_is_refused(
@@ -205,11 +226,25 @@ def test_seal_gives_nothing_for_a_pack_that_is_not_deployed(
     front: Front, options: list[str], sealing: list[str], tmp_path: Path
 ) -> None:
     front.machine.state, front.machine.capped = State.AWAITING_KEY, False
-    descriptor = json.loads((tmp_path / "tiny.json").read_text())
-    descriptor["model"]["root_hash"] = "00" * 32
-    (tmp_path / "tiny.json").write_text(json.dumps(descriptor))
+    other = descriptor_of(dataclasses.replace(front.machine.deployment.model, root_hash=bytes(32)))
+    write_descriptor(tmp_path / "tiny.json", other, key=signing_key(tmp_path / "owner.key"))
     assert main(["weights", "seal", "--to", f"127.0.0.1:{front.port}", *sealing, *options], {}) == 1
     assert "/.well-known/mantlet/sealed-key" not in front.seen
+
+
+def test_seal_gives_nothing_for_a_descriptor_that_a_stranger_signed(
+    front: Front,
+    options: list[str],
+    sealing: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    front.machine.state, front.machine.capped = State.AWAITING_KEY, False
+    descriptor = descriptor_of(front.machine.deployment.model)
+    write_descriptor(tmp_path / "tiny.json", descriptor, key=Ed25519PrivateKey.generate())
+    assert main(["weights", "seal", "--to", f"127.0.0.1:{front.port}", *sealing, *options], {}) == 1
+    assert "expected 1 signatures out of 1 trusted keys" in capsys.readouterr().err
+    assert front.seen == []
 
 
 @pytest.mark.parametrize(
@@ -253,11 +288,14 @@ def test_seal_offline_makes_the_key_that_seal_online_makes(
     (tmp_path / "srk").write_bytes(machine.evidence(bytes(32), bytes(32)).srk.public)
     offline = [
         *("--srk", str(tmp_path / "srk"), "--output", str(tmp_path / "sealed.json")),
+        *("--approvals", str(tmp_path / "approvals.json")),
         *("--deployment", str(tmp_path / "deployment"), "--runtime", str(tmp_path / "runtime.json")),
     ]
     assert main(["weights", "seal", *offline, *sealing, *options], {}) == 0
     key = sealed.decode((tmp_path / "sealed.json").read_bytes())
-    assert key.approvals[0].policy == pcr_policy(machine.registers, ENFORCED)
+    assert key.key_id == key_id(bytes(range(32)))
+    listed = approvals.decode((tmp_path / "approvals.json").read_bytes())
+    assert listed.approvals == (approval_of(listed, machine),)
     assert front.seen == []
 
 
@@ -272,6 +310,7 @@ def test_seal_offline_for_a_deployment_of_another_manifest_is_refused(
     (tmp_path / "manifest").write_bytes(other.manifest)
     assert hashlib.sha256(other.manifest).digest() != machine.deployment.manifest_sha256
     offline = ["--srk", str(tmp_path / "none"), "--output", str(tmp_path / "sealed.json")]
+    offline += ["--approvals", str(tmp_path / "approvals.json")]
     documents = ["--deployment", str(tmp_path / "deployment"), "--runtime", str(tmp_path / "runtime.json")]
     assert main(["weights", "seal", *offline, *documents, *sealing, *options], {}) == 1
     assert not (tmp_path / "sealed.json").exists()

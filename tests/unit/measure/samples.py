@@ -6,17 +6,22 @@ import hashlib
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mantlet_measure import deployment, dsse, words
+from mantlet_measure.approvals import Approval, Approvals, Image
 from mantlet_measure.cel import agent_record
 from mantlet_measure.deployment import Deployment, Model
+from mantlet_measure.epoch import EpochStatement
 from mantlet_measure.evidence import PCR_SELECTION, Evidence, Quote, State, StorageKey
+from mantlet_measure.handover import Handover
 from mantlet_measure.pcr import BANKS, Event, measured
-from mantlet_measure.sealed import Approval, SealedKey
+from mantlet_measure.sealed import SealedKey
 
 RELEASE_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 
 MODEL = Model(
     id="tiny",
+    version="1",
+    epoch=1,
     file="model.gguf",
     root_hash=b"\x11" * 32,
     salt=b"\x22" * 32,
@@ -35,13 +40,25 @@ DEPLOYMENT = Deployment(
 SEALED = SealedKey(
     model="tiny",
     root_hash=MODEL.root_hash,
+    key_id=b"\x55" * 16,
+    srk_name=b"\x00\x0b" + b"\x66" * 32,
     object_public=b"public",
     duplicate=b"private",
     encrypted_seed=b"seed",
     policy_key=b"key",
     policy_ref="mantlet/weights/tiny",
-    approvals=(Approval(policy=b"\x44" * 32, signature=b"signature"),),
 )
+APPROVALS = Approvals(
+    policy_key=b"key",
+    policy_ref="mantlet/weights/tiny",
+    approvals=(
+        Approval(
+            policy=b"\x44" * 32, epoch=3, signature=b"signature", image=Image(id="mantlet", version="0.1.0")
+        ),
+    ),
+)
+HANDOVER = Handover(sealed_key=SEALED, approvals=APPROVALS)
+EPOCH = EpochStatement(epoch=3, policy_key=b"key", policy=b"\x77" * 32, signature=b"signature")
 
 
 def envelope() -> dsse.Envelope:

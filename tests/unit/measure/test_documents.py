@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the deployment document, the sealed key, evidence and the agent's words."""
+"""Tests of the deployment document, the documents of a key's release, evidence and the agent's words."""
 
 import dataclasses
 import hashlib
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mantlet_measure import deployment, evidence, sealed, words
+from mantlet_measure import approvals, deployment, epoch, evidence, handover, sealed, words
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import BANKS
-from tests.unit.measure.samples import DEPLOYMENT, MODEL, SEALED
+from tests.unit.measure.samples import APPROVALS, DEPLOYMENT, EPOCH, HANDOVER, MODEL, SEALED
 from tests.unit.measure.samples import evidence as sample_evidence
 
 
@@ -40,6 +40,9 @@ def test_deployment_document_with_a_duplicate_field_is_refused() -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        {"version": ""},
+        {"epoch": 0},
+        {"epoch": 1 << 32},
         {"file": "../model.gguf"},
         {"file": ".hidden"},
         {"file": "a/b"},
@@ -70,9 +73,59 @@ def test_sealed_key_with_the_policy_reference_of_another_model_is_refused() -> N
         sealed.decode(sealed.encode(foreign))
 
 
-def test_sealed_key_that_nobody_approved_is_refused() -> None:
-    with pytest.raises(DecodeError, match="at least one"):
-        sealed.decode(sealed.encode(dataclasses.replace(SEALED, approvals=())))
+@pytest.mark.parametrize("change", [{"key_id": bytes(15)}, {"srk_name": bytes(32)}, {"model": "Upper"}])
+def test_sealed_key_that_names_nothing_well_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(DecodeError, match="sealed key"):
+        sealed.decode(sealed.encode(dataclasses.replace(SEALED, **change)))
+
+
+def test_approvals_survive_a_round_trip() -> None:
+    assert approvals.decode(approvals.encode(APPROVALS)) == APPROVALS
+
+
+@pytest.mark.parametrize("count", [0, 65])
+def test_approvals_of_nothing_or_of_too_much_are_refused(count: int) -> None:
+    listed = dataclasses.replace(APPROVALS, approvals=APPROVALS.approvals * count)
+    with pytest.raises(DecodeError, match="approvals"):
+        approvals.decode(approvals.encode(listed))
+
+
+@pytest.mark.parametrize("policy_ref", ["mantlet/epoch", "mantlet/weights/", "weights/tiny"])
+def test_approvals_for_another_purpose_are_refused(policy_ref: str) -> None:
+    with pytest.raises(DecodeError, match="policy_ref"):
+        approvals.decode(approvals.encode(dataclasses.replace(APPROVALS, policy_ref=policy_ref)))
+
+
+@pytest.mark.parametrize("change", [{"epoch": 0}, {"epoch": 1 << 32}, {"policy": bytes(31)}])
+def test_an_approval_outside_its_limits_is_refused(change: dict[str, Any]) -> None:
+    approval = dataclasses.replace(APPROVALS.approvals[0], **change)
+    with pytest.raises(DecodeError, match="approval 0"):
+        approvals.decode(approvals.encode(dataclasses.replace(APPROVALS, approvals=(approval,))))
+
+
+def test_a_handover_survives_a_round_trip_and_is_what_its_parts_are() -> None:
+    assert handover.decode(handover.encode(HANDOVER)) == HANDOVER
+    value = json.loads(handover.encode(HANDOVER))
+    assert value["sealed_key"] == json.loads(sealed.encode(SEALED))
+    assert value["approvals"] == json.loads(approvals.encode(APPROVALS))
+
+
+@pytest.mark.parametrize("part", ["sealed_key", "approvals"])
+def test_a_handover_without_one_of_its_parts_is_refused(part: str) -> None:
+    value = json.loads(handover.encode(HANDOVER))
+    del value[part]
+    with pytest.raises(DecodeError, match=part):
+        handover.decode(json.dumps(value).encode())
+
+
+def test_an_epoch_statement_survives_a_round_trip() -> None:
+    assert epoch.decode(epoch.encode(EPOCH)) == EPOCH
+
+
+@pytest.mark.parametrize("number", [0, -1, 1 << 32])
+def test_an_epoch_outside_its_limits_is_refused(number: int) -> None:
+    with pytest.raises(DecodeError, match="epoch"):
+        epoch.decode(epoch.encode(dataclasses.replace(EPOCH, epoch=number)))
 
 
 def test_evidence_survives_a_round_trip() -> None:

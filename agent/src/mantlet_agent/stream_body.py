@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage launch for a stream body: from the partition's ciphertext to files in memory that nobody can write.
+
+Owns the order: key, tmpfs, chunk by chunk, key gone, read-only; and the way back, which leaves nothing
+mounted. Nothing of a chunk is written before all of it has authenticated (docs/formats.md, *Stream body*).
+Whether the model may be opened at all is decided before.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from mantlet_agent import block, kernel
+from mantlet_agent.block import Partition
+from mantlet_agent.places import Places
+from mantlet_agent.stages import Code, StageError
+from mantlet_measure.body import CHUNK_SIZE, TAG_SIZE, Chunk, Stream
+from mantlet_measure.deployment import Model
+from mantlet_measure.errors import DecodeError
+from mantlet_measure.stream import StreamCipher, stream_key
+
+_HUGE_PAGE = 2 << 20
+# The disk reads on while a chunk is opened.
+_AHEAD = 8 * CHUNK_SIZE
+
+
+def open_stream(places: Places, partition: Partition, model: Model, stream: Stream, key: bytearray) -> None:
+    """Decrypt the model into memory at its place; wipe the data key. StageError, then nothing is mounted."""
+    try:
+        derived = stream_key(key, model.root_hash)
+    finally:
+        kernel.wipe(key)
+    with ExitStack() as undo:
+        undo.callback(kernel.wipe, derived)
+        with _failing(Code.MAPPING_FAILED):
+            _require_memory(_room(stream))
+            places.weights.mkdir(mode=0o755, exist_ok=True)
+            kernel.mount_memory(places.weights, size=_room(stream))
+        with ExitStack() as mounted:
+            mounted.callback(kernel.unmount, places.weights)
+            with _failing(Code.WEIGHTS_CORRUPT), block.reading(partition) as source:
+                unwrap(source, stream, StreamCipher(derived, model.root_hash), places.weights)
+                kernel.forbid_writing(places.weights)
+            mounted.pop_all()
+
+
+def unwrap(source: int, stream: Stream, cipher: StreamCipher, folder: Path) -> None:
+    """Write the files of the body that descriptor `source` holds from its start into the empty `folder`.
+
+    Memory is that of two chunks. Raises DecodeError at the first chunk that does not authenticate, OSError
+    when something cannot be read or written.
+    """
+    sealed, plain = (memoryview(bytearray(CHUNK_SIZE + TAG_SIZE)) for _ in range(2))
+    with ExitStack() as opened:
+        target = -1
+        for chunk in stream.chunks():
+            content = plain[: chunk.size]
+            cipher.open_into(chunk, _read(source, chunk, sealed), content)
+            for part in chunk.parts:
+                if part.offset == 0:
+                    opened.close()
+                    target = opened.enter_context(_new(folder / part.file.name))
+                _write(target, content[part.start : part.start + part.size])
+
+
+def _read(source: int, chunk: Chunk, buffer: memoryview) -> memoryview:
+    os.posix_fadvise(source, chunk.offset + _AHEAD, CHUNK_SIZE, os.POSIX_FADV_WILLNEED)
+    view = buffer[: chunk.sealed_size]
+    done = 0
+    while done < len(view):
+        count = os.preadv(source, [view[done:]], chunk.offset + done)
+        if count == 0:
+            raise OSError(f"expected {len(view)} bytes at {chunk.offset}, found {done}")
+        done += count
+    return view
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[int]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o444)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write(target: int, content: memoryview) -> None:
+    while content:
+        content = content[os.write(target, content) :]
+
+
+def _require_memory(size: int) -> None:
+    """Refuse what cannot fit: the kernel would end a process of its choice instead. OSError."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if memory <= size:
+        raise OSError(f"expected more than {size} bytes of memory, found {memory}")
+
+
+def _room(stream: Stream) -> int:
+    """The bytes of a tmpfs that holds the files: each takes whole huge pages, and the folder one more."""
+    pages = 1 + sum(-(-file.size // _HUGE_PAGE) for file in stream.files)
+    return pages * _HUGE_PAGE
+
+
+@contextmanager
+def _failing(code: Code) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, DecodeError) as error:
+        raise StageError(code, str(error)) from error

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is approved of a boot, and where it comes from: `weights seal` and `release approve` share it.
+
+A boot is taken from a machine that was verified, or computed from a release without any machine: from the
+manifest, the signed deployment document and the runtime declaration of the image.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mantlet.client.attest import Question
+from mantlet.edge import appraisal, files
+from mantlet.release import manifest as manifests
+from mantlet.release.reference_values import ImageIdentity
+from mantlet.verifier.deployment import expected_deployment
+from mantlet.verifier.reference import reference_values
+from mantlet.weights.approve import approve
+from mantlet_measure import dsse
+from mantlet_measure.approvals import Approvals, Image
+from mantlet_measure.deployment import PAYLOAD_TYPE, Model
+from mantlet_measure.errors import MantletError
+from mantlet_measure.evidence import State
+from mantlet_measure.pcr import Bank
+
+_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovedBoot:
+    """A boot that may open the key of a model: whose image, and which registers when the key is asked for."""
+
+    image: ImageIdentity
+    model: Model
+    registers: Mapping[Bank, Mapping[int, bytes]]
+
+    @property
+    def epoch(self) -> int:
+        """How far its approval reaches: the older of image and pack decides."""
+        return min(self.image.epoch, self.model.epoch)
+
+
+def add_options(parser: argparse.ArgumentParser, *, required: bool, note: str) -> None:
+    """Add the options that stand for a machine. `note` says when they are needed."""
+    parser.add_argument(
+        "--deployment",
+        type=Path,
+        required=required,
+        metavar="FILE",
+        help=f"{note}the signed deployment document",
+    )
+    parser.add_argument(
+        "--runtime",
+        type=Path,
+        required=required,
+        metavar="FILE",
+        help=f"{note}the image's runtime declaration",
+    )
+
+
+def computed(arguments: argparse.Namespace, question: Question) -> ApprovedBoot:
+    """Compute the boot that a release makes under a deployment document. MantletError when they differ."""
+    envelope = dsse.decode(files.read(arguments.deployment, limit=_LIMIT, what="deployment document"))
+    payload = dsse.authenticate(envelope, keys=question.trust.deployment_keys, payload_type=PAYLOAD_TYPE)
+    declaration = files.read(arguments.runtime, limit=_LIMIT, what="runtime declaration")
+    measured = expected_deployment(
+        payload, runtime_sha256=hashlib.sha256(declaration).digest(), state=State.AWAITING_KEY
+    )
+    if measured.deployment.manifest_sha256 != hashlib.sha256(question.manifest).digest():
+        raise MantletError(
+            f"deployment document: expected one for this manifest, found one for "
+            f"{measured.deployment.manifest_sha256.hex()}",
+            hint="pass the manifest and the deployment document of the same release",
+        )
+    release = manifests.decode(question.manifest)
+    return ApprovedBoot(
+        image=release.image,
+        model=measured.deployment.model,
+        registers=reference_values(release, question.trust, measured).values,
+    )
+
+
+def approvals(boot: ApprovedBoot, *, policy_key: Path) -> Approvals:
+    """Approve the boot with the policy key in a file. MantletError for an image that has no epoch."""
+    if boot.image.epoch == 0:
+        raise MantletError(
+            "manifest: expected an image with an epoch, found one without",
+            hint="build the image again; its epoch is in image/parameters.yaml",
+        )
+    return approve(
+        boot.registers,
+        model_id=boot.model.id,
+        epoch=boot.epoch,
+        image=Image(id=boot.image.id, version=boot.image.version),
+        policy_key=appraisal.read_policy_key(policy_key),
+    )
