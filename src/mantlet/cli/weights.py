@@ -3,7 +3,15 @@
 
 import argparse
 
-from mantlet.cli import weights_pack, weights_seal
+from mantlet.cli import (
+    weights_extract,
+    weights_inspect,
+    weights_pack,
+    weights_rekey,
+    weights_rewrap,
+    weights_seal,
+    weights_verify,
+)
 
 
 def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -12,5 +20,13 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "weights", help="pack a model; seal its key for one machine", description="What a model owner does."
     )
     below = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    weights_pack.register(below)
-    weights_seal.register(below)
+    for verb in (
+        weights_pack,
+        weights_inspect,
+        weights_verify,
+        weights_rekey,
+        weights_extract,
+        weights_seal,
+        weights_rewrap,
+    ):
+        verb.register(below)

@@ -5,9 +5,11 @@ import argparse
 import re
 from pathlib import Path
 
-from mantlet.edge import output, pack
+from mantlet.edge import output, owner, pack
+from mantlet.edge.pack import Body
+from mantlet.edge.pack_plan import Label
 from mantlet.edge.tools import ToolsTree
-from mantlet_measure.deployment import ID_PATTERN, model_to_value
+from mantlet_measure.deployment import EPOCH_LIMIT, ID_PATTERN, VERSION_PATTERN, model_to_value
 
 
 def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -29,6 +31,21 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--key", type=Path, metavar="FILE", help="the data key, made if missing (default: ID.key)"
     )
+    parser.add_argument(
+        "--version", default="1", type=_version, help="of the model, in documents (default: 1)"
+    )
+    parser.add_argument(
+        "--epoch", default=1, type=_epoch, help="below it, withdrawn packs get no key (default: 1)"
+    )
+    parser.add_argument(
+        "--owner-key", type=Path, metavar="FILE", help="PEM, Ed25519: signs the descriptor (keys/owner.key)"
+    )
+    parser.add_argument(
+        "--body",
+        choices=[kind.value for kind in Body],
+        default=Body.DISK.value,
+        help="a disk that is mapped as it is read, or a stream for object stores (default: disk)",
+    )
     parser.add_argument("--file", metavar="NAME", help="of a directory, the file that the runtime opens")
     parser.set_defaults(handler=run)
 
@@ -38,10 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
     made = pack.write(
         arguments.model,
         arguments.output,
-        model_id=arguments.id,
+        label=Label(id=arguments.id, version=arguments.version, epoch=arguments.epoch),
         file=arguments.file,
         key_file=arguments.key,
+        owner=owner.signing_key(arguments.owner_key),
         tools=ToolsTree.current(),
+        body=Body(arguments.body),
     )
     descriptor = made.descriptor
     facts = {
@@ -65,3 +84,15 @@ def _model_id(text: str) -> str:
     if re.fullmatch(ID_PATTERN, text) is None:
         raise argparse.ArgumentTypeError(f"expected a name like {ID_PATTERN}, found {text!r}")
     return text
+
+
+def _version(text: str) -> str:
+    if re.fullmatch(VERSION_PATTERN, text) is None:
+        raise argparse.ArgumentTypeError(f"expected a version like {VERSION_PATTERN}, found {text!r}")
+    return text
+
+
+def _epoch(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:11]) <= EPOCH_LIMIT:
+        raise argparse.ArgumentTypeError(f"expected an epoch from 1 to {EPOCH_LIMIT}, found {text!r}")
+    return int(text)

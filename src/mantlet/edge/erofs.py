@@ -31,18 +31,14 @@ class Source:
     size: int
 
 
-def write(
-    sources: Sequence[Source], image: Path, *, offset: int, uuid: str, tools: ToolsTree
-) -> tuple[int, tuple[tuple[Source, Extent], ...]]:
+def write(sources: Sequence[Source], image: Path, *, uuid: str, tools: ToolsTree) -> None:
     """Write an uncompressed erofs image with `sources` in its root directory, with holes for their data.
 
-    image: a new file in a directory that the tools may write to; the image starts at its byte `offset`.
-    Returns the image's size in bytes, and each file with its place in the image, by place.
-    Raises ProcessError when mkfs.erofs fails, DecodeError when the image is not what was asked for.
+    image: a new file in a directory that the tools may write to. Raises ProcessError when mkfs.erofs fails.
     """
     archive = image.with_suffix(".tar")
     argv = [
-        "mkfs.erofs", "--quiet", "-d0", f"-b{_BLOCK}", "-T0", f"-U{uuid}", "-x-1", f"--offset={offset}",
+        "mkfs.erofs", "--quiet", "-d0", f"-b{_BLOCK}", "-T0", f"-U{uuid}", "-x-1",
         # Tails in blocks of their own: no file of ours is then smaller than the two blocks that dm-verity
         # needs, and each is one run of blocks.
         "-Enoinline_data",
@@ -55,10 +51,16 @@ def write(
         process.run(tools.command(argv, rw=[image.parent]))
     finally:
         archive.unlink()
-    length = image.stat().st_size - offset
+
+
+def places(sources: Sequence[Source], image: Path, *, size: int) -> tuple[tuple[Source, Extent], ...]:
+    """Return each file with its place in the image of `size` bytes that `write` made, by place.
+
+    Raises DecodeError when the image is not what was asked for.
+    """
     with image.open("rb") as file:
-        found = extents.find(lambda start, size: os.pread(file.fileno(), size, offset + start), size=length)
-    return length, _matched(sources, found)
+        found = extents.find(lambda start, count: os.pread(file.fileno(), count, start), size=size)
+    return _matched(sources, found)
 
 
 def _write_headers(sources: Sequence[Source], archive: Path) -> None:

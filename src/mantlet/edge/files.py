@@ -36,6 +36,12 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         partial.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Wait until what was written to a file is on its disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def alone(path: Path, *, wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock file `path`; call `wait` once if somebody else holds it, then wait for them."""

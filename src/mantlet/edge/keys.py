@@ -2,8 +2,9 @@
 """The keys of this checkout, made on first use under an ignored folder.
 
 `PK`, `KEK` and `db` are Secure Boot's (RSA-2048, as UEFI asks for); `db` also signs the root hash.
-`deployment` signs deployment documents (Ed25519), `policy` approves PCR policies for sealed keys (ECDSA
-P-256). Each is a `.key` that only its owner reads, and a `.pem` for everybody.
+`deployment` signs deployment documents and `owner` the descriptors of packs (both Ed25519), `policy` approves
+PCR policies for sealed keys (ECDSA P-256). Each is a `.key` that only its owner reads, and a `.pem` for
+everybody.
 """
 
 from collections.abc import Callable
@@ -48,10 +49,11 @@ class KeyFolder:
 
     def deployment(self) -> Ed25519PrivateKey:
         """The key that signs deployment documents."""
-        key = self._ensure("deployment", Ed25519PrivateKey.generate, _public_key)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise self._foreign("deployment", "Ed25519", key)
-        return key
+        return self._signing("deployment")
+
+    def owner(self) -> Ed25519PrivateKey:
+        """The model owner's key, which signs the descriptors of packs."""
+        return self._signing("owner")
 
     def policy(self) -> Path:
         """The file of the key that approves PCR policies."""
@@ -59,6 +61,12 @@ class KeyFolder:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise self._foreign("policy", "ECDSA P-256", key)
         return self.folder / "policy.key"
+
+    def _signing(self, name: str) -> Ed25519PrivateKey:
+        key = self._ensure(name, Ed25519PrivateKey.generate, _public_key)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise self._foreign(name, "Ed25519", key)
+        return key
 
     def _ensure(
         self, name: str, generate: Callable[[], _PrivateKey], publish: Callable[[str, _PrivateKey], bytes]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weights pack (docs/formats.md, *Weights pack*): its arithmetic, its cipher, its descriptor.
+"""The body of a weights pack (docs/formats.md, *Weights pack*): its arithmetic and its cipher.
 
-Owns where the parts of a pack lie, the identifiers derived from the model, the sector cipher and the
-descriptor's JSON. It runs no tool and opens no file: `mantlet.edge.pack` does both.
+Owns where the parts of a pack lie, the identifiers derived from the model, and the sector cipher. The disk
+image around it is `mantlet.weights.disk`'s matter. It runs no tool and opens no file.
 """
 
 import hashlib
@@ -13,32 +13,12 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from mantlet.weights import verity
-from mantlet_measure import strictjson
-from mantlet_measure.deployment import Model, model_from_fields, model_to_value
-from mantlet_measure.strictjson import Fields
 
-FORMAT = "mantlet-pack/v1"
 CIPHER = "aes-xts-plain64"
 SECTOR = 4096
-PARTITION_NAME = "mantlet-weights"
-PARTITION_OFFSET = 1 << 20
 GGUF_MAGIC = b"GGUF"
 
-_WHAT = "pack descriptor"
 _NAMESPACE = uuid.UUID("6d616e74-6c65-5477-8569-676874733031")
-_DISK_SECTOR = 512
-# UEFI 2.10, 5.3.1: the backup GPT is a header and 16 KiB of entries behind the last partition.
-_BACKUP_TABLE = 33 * _DISK_SECTOR
-# Discoverable Partitions Specification (UAPI.2): generic Linux data, which nothing mounts by itself.
-_PARTITION_TYPE = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptor:
-    """What lies beside a pack: the deployment document's model object, the SHA-256 of the ciphertext."""
-
-    model: Model
-    ciphertext_sha256: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,28 +51,6 @@ def filesystem_uuid(model_id: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"filesystem:{model_id}"))
 
 
-def disk_size(size: int) -> int:
-    """Return the bytes of a disk image that holds a partition of `size` bytes, in whole MiB."""
-    return -(-(PARTITION_OFFSET + size + _BACKUP_TABLE) // (1 << 20)) << 20
-
-
-def partition_table(model: Model) -> str:
-    """Return the sfdisk(8) script of the disk; its identifiers are a function of the root hash."""
-    name = model.root_hash.hex()
-    return "\n".join(
-        (
-            "label: gpt",
-            f"label-id: {uuid.uuid5(_NAMESPACE, f'disk:{name}')}",
-            "unit: sectors",
-            f"sector-size: {_DISK_SECTOR}",
-            f"start={PARTITION_OFFSET // _DISK_SECTOR}, size={model.size // _DISK_SECTOR}, "
-            f"type={_PARTITION_TYPE}, "
-            f'uuid={uuid.uuid5(_NAMESPACE, f"partition:{name}")}, name="{PARTITION_NAME}"',
-            "",
-        )
-    )
-
-
 def encrypt(key: bytes, sectors: bytes | bytearray, *, first: int) -> bytearray:
     """Encrypt whole 4096-byte sectors, numbered from `first`, under the 64-byte disk key."""
     return _crypt(key, sectors, first, Cipher.encryptor)
@@ -123,32 +81,3 @@ def _crypt(
         end = start + SECTOR
         direction(Cipher(cipher, tweak)).update_into(source[start:end], target[start:end])
     return result
-
-
-def encode(descriptor: Descriptor) -> bytes:
-    """Return the canonical JSON of a descriptor."""
-    return strictjson.encode(
-        {
-            "format": FORMAT,
-            "model": model_to_value(descriptor.model),
-            "cipher": CIPHER,
-            "sector_size": SECTOR,
-            "ciphertext_sha256": descriptor.ciphertext_sha256.hex(),
-        }
-    )
-
-
-def decode(data: bytes) -> Descriptor:
-    """Decode a descriptor. DecodeError on anything that is not one."""
-    fields = Fields(strictjson.decode(data, what=_WHAT), _WHAT)
-    fields.constant("format", FORMAT)
-    fields.constant("cipher", CIPHER)
-    fields.integer("sector_size", SECTOR, SECTOR)
-    members = fields.fields("model")
-    model = model_from_fields(members)
-    members.done()
-    descriptor = Descriptor(model=model, ciphertext_sha256=fields.hex("ciphertext_sha256", 32))
-    fields.done()
-    if model.salt != salt(model.id):
-        members.refuse("salt", f"the salt of model {model.id}, {salt(model.id).hex()}")
-    return descriptor

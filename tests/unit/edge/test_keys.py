@@ -15,10 +15,13 @@ def test_keys_are_made_on_first_use_and_stay(tmp_path: Path) -> None:
     keys = KeyFolder(tmp_path / "keys")
     keys.secure_boot()
     keys.deployment()
+    keys.owner()
     keys.policy()
     before = {path.name: path.read_bytes() for path in keys.folder.iterdir()}
     assert set(before) == {
-        f"{name}.{form}" for name in ("PK", "KEK", "db", "deployment", "policy") for form in ("key", "pem")
+        f"{name}.{form}"
+        for name in ("PK", "KEK", "db", "deployment", "owner", "policy")
+        for form in ("key", "pem")
     }
     KeyFolder(tmp_path / "keys").secure_boot()
     assert {path.name: path.read_bytes() for path in keys.folder.iterdir()} == before

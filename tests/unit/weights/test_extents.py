@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def write_sources(folder: Path, sizes: tuple[int, ...]) -> list[Source]:
     return sources
 
 
+def written(sources: Sequence[Source], image: Path, tools: ToolsTree) -> tuple[tuple[Source, Extent], ...]:
+    erofs.write(sources, image, uuid=UUID, tools=tools)
+    return erofs.places(sources, image, size=image.stat().st_size)
+
+
 def filled_by_mkfs(sources: list[Source], folder: Path, tools: ToolsTree) -> bytes:
     """The image that mkfs.erofs makes of a whole tar, data and all."""
     archive, image = folder / "whole.tar", folder / "whole"
@@ -61,9 +67,8 @@ def test_metadata_and_data_together_are_the_image_that_mkfs_fills(
     sizes: tuple[int, ...], tmp_path: Path, tools: ToolsTree
 ) -> None:
     sources = write_sources(tmp_path, sizes)
-    size, places = erofs.write(sources, tmp_path / "image", offset=8192, uuid=UUID, tools=tools)
-    made = bytearray((tmp_path / "image").read_bytes()[8192:])
-    assert len(made) == size
+    places = written(sources, tmp_path / "image", tools)
+    made = bytearray((tmp_path / "image").read_bytes())
     for source, extent in places:
         assert source.name == extent.name
         assert not any(made[extent.start : extent.start + extent.size])
@@ -78,7 +83,7 @@ def test_a_file_of_more_than_4_gib_has_its_whole_size(tmp_path: Path, tools: Too
     os.truncate(large, size)
     (small,) = write_sources(tmp_path, (5000,))
     sources = [Source(name=large.name, path=large, size=size), small]
-    _, places = erofs.write(sources, tmp_path / "image", offset=0, uuid=UUID, tools=tools)
+    places = written(sources, tmp_path / "image", tools)
     assert [(extent.name, extent.size) for _, extent in places] == [(large.name, size), (small.name, 5000)]
     # Nothing but metadata: the room of the files is a hole.
     assert (tmp_path / "image").stat().st_blocks * 512 <= 64 << 10
@@ -87,7 +92,7 @@ def test_a_file_of_more_than_4_gib_has_its_whole_size(tmp_path: Path, tools: Too
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory, tools: ToolsTree) -> bytes:
     folder = tmp_path_factory.mktemp("image")
-    erofs.write(write_sources(folder, EDGES), folder / "image", offset=0, uuid=UUID, tools=tools)
+    written(write_sources(folder, EDGES), folder / "image", tools)
     return (folder / "image").read_bytes()
 
 
@@ -180,4 +185,4 @@ def test_a_file_that_is_not_one_run_of_blocks_inside_the_image_is_refused(image:
 def test_an_image_that_lacks_a_file_is_refused(tmp_path: Path, tools: ToolsTree) -> None:
     (source,) = write_sources(tmp_path, (5000,))
     with pytest.raises(DecodeError, match="expected 2 files of 10,000 bytes, found 1 of 5,000"):
-        erofs.write([source, source], tmp_path / "image", offset=0, uuid=UUID, tools=tools)
+        written([source, source], tmp_path / "image", tools)

@@ -4,22 +4,30 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mantlet.edge import erofs, models, output
+from mantlet.edge import chunks, erofs, models, output, pack_disk, pack_journal, project
 from mantlet.edge import pack as edge
+from mantlet.edge.pack_files import Pack
+from mantlet.edge.pack_plan import Label
 from mantlet.edge.tools import ToolsTree
 from mantlet.weights import pack
+from mantlet.weights.disk import PARTITION_OFFSET
 from mantlet_measure.disk_key import disk_key
 from mantlet_measure.errors import DecodeError, MantletError, UnavailableError
 from tests.tiny_gguf import tiny_gguf
+
+OWNER = Ed25519PrivateKey.generate()
 
 
 @pytest.fixture
@@ -29,14 +37,15 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def make(source: Path, directory: Path, tools: ToolsTree, *, file: str | None = None) -> edge.Pack:
-    return edge.write(source, directory, model_id="tiny", file=file, key_file=None, tools=tools)
+def make(source: Path, directory: Path, tools: ToolsTree, *, key: Path | None = None) -> Pack:
+    label = Label(id="tiny", version="1", epoch=1)
+    return edge.write(source, directory, label=label, file=None, key_file=key, owner=OWNER, tools=tools)
 
 
-def plaintext_of(made: edge.Pack) -> bytearray:
+def plaintext_of(made: Pack) -> bytearray:
     model = made.descriptor.model
     with made.image.open("rb") as image:
-        image.seek(pack.PARTITION_OFFSET)
+        image.seek(PARTITION_OFFSET)
         ciphertext = image.read(model.size)
     assert hashlib.sha256(ciphertext).digest() == made.descriptor.ciphertext_sha256
     return pack.decrypt(disk_key(made.key_file.read_bytes(), model.root_hash), ciphertext, first=0)
@@ -47,21 +56,41 @@ def call(*words: str | Path, under: tuple[str, ...] = ()) -> subprocess.Complete
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_the_decrypted_partition_is_verified_by_veritysetup_and_read_by_fsck(
+def documented(program: str, values: Mapping[str, str]) -> list[str]:
+    """Return the words of a command of docs/formats.md, *Weights pack*, with its capitals filled in."""
+    section = (project.root() / "docs/formats.md").read_text("utf-8").split("## Weights pack\n")[1]
+    (line,) = re.findall(rf"^{re.escape(program)} .*$", section.split("\n## ")[0], re.MULTILINE)
+    words = re.sub("|".join(sorted(values, key=len, reverse=True)), lambda found: values[found[0]], line)
+    return words.split()
+
+
+def test_the_commands_that_the_format_gives_open_the_pack(
     model: Path, tmp_path: Path, tools: ToolsTree
 ) -> None:
     made = make(model, tmp_path / "out", tools)
-    plain = tmp_path / "plain"
-    plain.write_bytes(plaintext_of(made))
     facts = made.descriptor.model
-    verify = [
-        "veritysetup", "verify", "--no-superblock", f"--data-blocks={facts.data_blocks}",
-        f"--hash-offset={facts.hash_offset}", f"--salt={facts.salt.hex()}",
-        str(plain), str(plain), facts.root_hash.hex(),
-    ]  # fmt: skip
-    subprocess.run(tools.command(verify, ro=[plain.parent]), check=True, timeout=60)
-    extract = ["fsck.erofs", f"--extract={tmp_path / 'files'}", str(plain)]
-    subprocess.run(tools.command(extract, rw=[tmp_path]), check=True, timeout=60)
+    values = {
+        "xts.key": str(tmp_path / "xts.key"),
+        "PLAIN": str(tmp_path / "plain"),
+        "FILES": str(tmp_path / "files"),
+        "DATAKEY": made.key_file.read_bytes().hex(),
+        "ROOT_HASH": facts.root_hash.hex(),
+        "DATA_BLOCKS": str(facts.data_blocks),
+        "HASH_OFFSET": str(facts.hash_offset),
+        "SALT": facts.salt.hex(),
+    }
+
+    def run(program: str) -> None:
+        argv = tools.command(documented(program, values), rw=[tmp_path])
+        subprocess.run(argv, check=True, timeout=60, capture_output=True)
+
+    run("openssl kdf")
+    with made.image.open("rb") as image:
+        image.seek(PARTITION_OFFSET)
+        plain = pack.decrypt((tmp_path / "xts.key").read_bytes(), image.read(facts.size), first=0)
+    (tmp_path / "plain").write_bytes(plain)
+    run("veritysetup verify")
+    run("fsck.erofs")
     assert [path.name for path in (tmp_path / "files").iterdir()] == ["tiny.gguf"]
     assert (tmp_path / "files" / "tiny.gguf").read_bytes() == model.read_bytes()
 
@@ -170,7 +199,7 @@ def test_a_key_file_of_another_kind_is_refused_and_kept(
     key = tmp_path / "not.key"
     key.write_bytes(b"-----BEGIN PRIVATE KEY-----")
     with pytest.raises(DecodeError, match="expected 32 bytes, found 27"):
-        edge.write(model, tmp_path / "out", model_id="tiny", file=None, key_file=key, tools=tools)
+        make(model, tmp_path / "out", tools, key=key)
     assert key.read_bytes() == b"-----BEGIN PRIVATE KEY-----"
     assert not (tmp_path / "out").exists()
 
@@ -210,7 +239,7 @@ def test_a_killed_run_leaves_nothing_under_its_final_name_and_the_next_succeeds(
         str(out),
     ]
     running = subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True)
-    partial = out / ".large.partial" / "disk"
+    partial = out / ".large.partial" / "rest"
     deadline = time.monotonic() + 30
     while not partial.exists() and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -222,12 +251,66 @@ def test_a_killed_run_leaves_nothing_under_its_final_name_and_the_next_succeeds(
     assert sorted(path.name for path in out.iterdir()) == ["large.json", "large.key", "large.raw"]
 
 
+def test_an_interrupted_run_goes_on_where_it_stopped_and_gives_the_same_bytes(
+    tmp_path: Path, tools: ToolsTree, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = tmp_path / "large.gguf"
+    large.write_bytes(tiny_gguf() + hashlib.shake_256(b"large").digest(24 << 20))
+    write = pack_journal.write
+
+    def write_and_stop(path: Path, entry: pack_journal.Entry) -> None:
+        write(path, entry)
+        if entry.done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pack_disk, "_ENTRY_EACH", chunks.CHUNK)
+    with monkeypatch.context() as stopping:
+        stopping.setattr(pack_journal, "write", write_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            make(large, tmp_path / "out", tools)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".tiny.partial", "tiny.key"]
+    capsys.readouterr()
+    resumed = make(large, tmp_path / "out", tools)
+    assert "Going on where an earlier run stopped" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["tiny.json", "tiny.key", "tiny.raw"]
+    whole = make(large, tmp_path / "whole", tools, key=resumed.key_file)
+    assert resumed.image.read_bytes() == whole.image.read_bytes()
+    assert resumed.descriptor == whole.descriptor
+
+
+@pytest.mark.parametrize("change", ["model", "key", "journal"])
+def test_an_interrupted_run_starts_anew_when_the_model_the_key_or_the_journal_changed(
+    change: str, model: Path, tmp_path: Path, tools: ToolsTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, record: Callable[[int], None], **__: object) -> None:
+        record(0)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(pack_disk, "encrypt", stop)
+        with pytest.raises(KeyboardInterrupt):
+            make(model, tmp_path / "out", tools)
+    # What is left is spoilt: only a run that does not use it can succeed.
+    left = tmp_path / "out" / ".tiny.partial"
+    (left / "rest").write_bytes(b"spoilt")
+    (left / "disk").write_bytes(b"spoilt")
+    if change == "model":
+        model.write_bytes(model.read_bytes() + b"!")
+    elif change == "key":
+        (tmp_path / "out" / "tiny.key").write_bytes(bytes(range(32)))
+    else:
+        (left / "journal").write_bytes(b"{")
+    made = make(model, tmp_path / "out", tools)
+    fresh = make(model, tmp_path / "fresh", tools, key=made.key_file)
+    assert made.image.read_bytes() == fresh.image.read_bytes()
+
+
 def test_a_tool_that_fails_before_it_reads_the_model_fails_the_pack(
     model: Path, tmp_path: Path, tools: ToolsTree
 ) -> None:
     source = erofs.Source(name=model.name, path=model, size=model.stat().st_size)
     with pytest.raises(MantletError, match=r"mkfs\.erofs"):
-        erofs.write([source], tmp_path / "image", offset=0, uuid="no-uuid", tools=tools)
+        erofs.write([source], tmp_path / "image", uuid="no-uuid", tools=tools)
     assert list(tmp_path.glob("*.tar")) == []
 
 
@@ -266,7 +349,7 @@ def test_a_model_that_changes_between_hashing_and_encryption_could_not_be_packed
     model: Path, tmp_path: Path, tools: ToolsTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replaced_at("Encrypting", model, model.read_bytes()[:-1] + b"!", monkeypatch)
-    with pytest.raises(UnavailableError, match="it changed meanwhile"):
+    with pytest.raises(UnavailableError, match="one changed meanwhile"):
         make(model, tmp_path / "out", tools)
     assert list((tmp_path / "out").iterdir()) == []
 

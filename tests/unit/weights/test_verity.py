@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hash trees, whole as the pack writes them, against those of veritysetup."""
 
+import dataclasses
 import hashlib
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mantlet.edge import pack_disk
-from mantlet.edge.pack_disk import Piece
+from mantlet.edge import chunks, pack_plan
+from mantlet.edge.chunks import Piece
 from mantlet.edge.tools import ToolsTree
 from mantlet.weights import pack, verity
 from mantlet.weights.pack import Layout
@@ -52,19 +54,14 @@ def test_the_tree_is_veritysetups_byte_for_byte(count: int, tmp_path: Path, tool
         Piece(path=tmp_path / "one", start=4096, size=cut - 4096),
         Piece(path=tmp_path / "other", start=cut, size=len(data) - cut),
     ]
-    disk = tmp_path / "disk"
-    with disk.open("xb") as file:
-        file.seek(pack.PARTITION_OFFSET)
-        file.write(data[:4096])
+    rest = tmp_path / "rest"
+    rest.write_bytes(data[:4096])
     parts = pack.layout(len(data))
-    with pack_disk.workers(len(data)) as executor:
-        root = pack_disk.hash_tree(disk, parts, pieces, salt=SALT, executor=executor)
+    with chunks.workers(len(data)) as executor:
+        root = pack_plan.hash_tree(rest, parts, pieces, salt=SALT, executor=executor)
     expected_root, expected_tree = tree_of_veritysetup(plain, count, tools)
     assert root == expected_root
-    with disk.open("rb") as file:
-        assert (
-            os.pread(file.fileno(), parts.size, pack.PARTITION_OFFSET)[parts.hash_offset :] == expected_tree
-        )
+    assert rest.read_bytes()[parts.hash_offset :] == expected_tree
 
 
 def test_one_block_is_its_own_root(tmp_path: Path, tools: ToolsTree) -> None:
@@ -73,8 +70,8 @@ def test_one_block_is_its_own_root(tmp_path: Path, tools: ToolsTree) -> None:
     disk.touch()
     parts = Layout(data_blocks=1, hash_offset=4096, size=4096)
     pieces = [Piece(path=plain, start=0, size=4096)]
-    with pack_disk.workers(4096) as executor:
-        root = pack_disk.hash_tree(disk, parts, pieces, salt=SALT, executor=executor)
+    with chunks.workers(4096) as executor:
+        root = pack_plan.hash_tree(disk, parts, pieces, salt=SALT, executor=executor)
     assert (root, b"") == tree_of_veritysetup(plain, 1, tools)
     assert verity.levels(1) == ()
 
@@ -96,3 +93,55 @@ def test_levels_lie_top_first_and_leave_no_gap() -> None:
         (1, 2),
         (0, 1),
     ]
+
+
+def reader(content: bytes) -> verity.Read:
+    return lambda first, count: content[first * 4096 :][: count * 4096]
+
+
+def hashed(count: int) -> tuple[verity.Tree, bytes]:
+    """Return data and its tree, built level by level in memory, and what names them."""
+    content, rows = blocks(count), [blocks(count)]
+    while len(rows[-1]) > 4096:
+        rows.append(verity.hash_blocks(rows[-1], salt=SALT))
+    content += b"".join(reversed(rows[1:]))
+    root = hashlib.sha256(SALT + rows[-1]).digest()
+    return verity.Tree(root_hash=root, salt=SALT, data_blocks=count), content
+
+
+@pytest.mark.parametrize("count", [1, 2, 128, 129, 300, 16385])
+def test_a_sound_tree_vouches_for_every_block_of_data_and_tree(count: int) -> None:
+    tree, content = hashed(count)
+    total = len(content) // 4096
+    assert verity.verified(reader(content), tree, first=0, count=total) == content
+    assert verity.verified(reader(content), tree, first=total - 1, count=1) == content[-4096:]
+
+
+@given(st.integers(2, 300), st.data())
+def test_a_flipped_bit_anywhere_is_named_by_its_block(count: int, data: st.DataObject) -> None:
+    tree, content = hashed(count)
+    bit = data.draw(st.integers(0, len(content) * 8 - 1))
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(verity.DamagedBlockError) as refusal:
+        verity.verified(reader(bytes(damaged)), tree, first=0, count=len(content) // 4096)
+    assert refusal.value.block == bit // 8 // 4096
+
+
+def test_nothing_below_a_damaged_block_is_read() -> None:
+    tree, content = hashed(300)
+    seen = []
+
+    def read(first: int, count: int) -> bytes:
+        seen.append(first)
+        return content[first * 4096 :][: count * 4096]
+
+    with pytest.raises(verity.DamagedBlockError):
+        verity.verified(read, dataclasses.replace(tree, root_hash=bytes(32)), first=0, count=300)
+    assert seen == [300]
+
+
+def test_blocks_behind_the_tree_are_the_callers_fault() -> None:
+    tree, content = hashed(2)
+    with pytest.raises(ValueError, match="not all in data and tree"):
+        verity.verified(reader(content), tree, first=0, count=4)

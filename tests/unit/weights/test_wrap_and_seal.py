@@ -10,20 +10,19 @@ import hmac
 import secrets
 
 import pytest
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.decrepit.ciphers.modes import CFB
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from mantlet.tpm.protected_storage import kdfa, kdfe
-from mantlet.verifier.tpm import decode_signature
-from mantlet.weights.policy import approval_digest, authorize_policy, pcr_policy, pcr_selection
-from mantlet.weights.seal import SealedModel, policy_key_public, seal
+from mantlet.weights.approve import policy_key_public
+from mantlet.weights.policy import pcr_policy, pcr_selection
+from mantlet.weights.seal import SealedModel, seal
 from mantlet.weights.wrap import data_object, wrap
 from mantlet_measure import sealed
 from mantlet_measure.errors import MantletError
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank
+from mantlet_measure.policy import authorize_policy
 from mantlet_measure.reader import Reader
 from mantlet_measure.tpm_structs import (
     Algorithm,
@@ -92,8 +91,7 @@ def sealed_for(srk_public: bytes) -> sealed.SealedKey:
         DATA_KEY,
         srk_public=srk_public,
         model=MODEL,
-        expected=EXPECTED,
-        policy_key=POLICY_KEY,
+        policy_key=POLICY_KEY.public_key(),
         entropy=secrets.token_bytes,
     )
 
@@ -121,16 +119,13 @@ def test_the_object_answers_to_its_policy_alone() -> None:
     assert area.auth_policy == authorize_policy(key.policy_key, b"mantlet/weights/tiny")
 
 
-def test_the_approval_is_a_signature_of_the_policy_key_over_policy_and_reference() -> None:
-    key = sealed_for(storage_key(ec.generate_private_key(ec.SECP256R1())))
-    approval = key.approvals[0]
-    assert approval.policy == pcr_policy(EXPECTED, ENFORCED)
-    message = approval.policy + b"mantlet/weights/tiny"
-    assert hashlib.sha256(message).digest() == approval_digest(approval.policy, b"mantlet/weights/tiny")
-    verifier = POLICY_KEY.public_key()
-    verifier.verify(decode_signature(approval.signature), message, ec.ECDSA(hashes.SHA256()))
-    with pytest.raises(InvalidSignature):
-        verifier.verify(decode_signature(approval.signature), message + b"x", ec.ECDSA(hashes.SHA256()))
+def test_a_sealed_key_names_the_data_key_and_the_storage_root_key() -> None:
+    parent = storage_key(ec.generate_private_key(ec.SECP256R1()))
+    key = sealed_for(parent)
+    assert key.srk_name == name(parent)
+    # RFC 5869 with an empty salt, which is as many zeros as the hash is long.
+    extracted = hmac.digest(bytes(32), DATA_KEY, "sha256")
+    assert key.key_id == hmac.digest(extracted, b"mantlet/v1/key-id\x01", "sha256")[:16]
 
 
 def test_two_seals_of_one_key_have_nothing_in_common() -> None:
@@ -195,8 +190,7 @@ def test_a_data_key_of_another_size_is_refused(size: int) -> None:
             bytes(size),
             srk_public=storage_key(ec.generate_private_key(ec.SECP256R1())),
             model=MODEL,
-            expected=EXPECTED,
-            policy_key=POLICY_KEY,
+            policy_key=POLICY_KEY.public_key(),
             entropy=secrets.token_bytes,
         )
 
