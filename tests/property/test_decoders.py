@@ -15,7 +15,18 @@ from mantlet.predict.signature import signers
 from mantlet.predict.uki import UnpredictableError
 from mantlet.predict.variables import decode_store
 from mantlet.release import manifest
-from mantlet_measure import deployment, dsse, evidence, sealed, strictjson, tpm_structs, volume
+from mantlet_measure import (
+    approvals,
+    deployment,
+    dsse,
+    epoch,
+    evidence,
+    handover,
+    sealed,
+    strictjson,
+    tpm_structs,
+    volume,
+)
 from mantlet_measure.canonical_log import decode_canonical_log, encode_canonical_log
 from mantlet_measure.cel import decode_agent_log, decode_system_log, encode_agent_log
 from mantlet_measure.errors import DecodeError
@@ -82,6 +93,9 @@ DECODERS = (
     Decoder("DSSE envelope", dsse.decode, dsse.encode(samples.envelope())),
     Decoder("deployment", deployment.decode, deployment.encode(samples.DEPLOYMENT)),
     Decoder("sealed key", sealed.decode, sealed.encode(samples.SEALED)),
+    Decoder("approvals", approvals.decode, approvals.encode(samples.APPROVALS)),
+    Decoder("handover", handover.decode, handover.encode(samples.HANDOVER)),
+    Decoder("epoch statement", epoch.decode, epoch.encode(samples.EPOCH)),
     Decoder("evidence", evidence.decode, evidence.encode(samples.evidence())),
     Decoder("manifest", manifest.decode, manifest.encode(MANIFEST)),
     Decoder("firmware log", decode_firmware_log, samples.firmware_log(samples.EVENTS, locality=3)),

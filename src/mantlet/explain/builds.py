@@ -142,7 +142,11 @@ def changelog(found: BuildDifference) -> Iterator[str]:
         registers = _registers(sorted(finding.registers))
         yield f"- {registers}: {_markdown(finding.headline)}."
         yield from (f"  - {_markdown(detail)}" for detail in finding.details[:_LINES])
-    behind = [*_summary("kernel", found), *_packages(found)]
+    behind = [
+        *_summary("kernel", found),
+        *_named("packages", found.packages),
+        *_named("units", found.units),
+    ]
     if behind:
         yield f"- Behind it: {'; '.join(behind)}."
 
@@ -158,14 +162,14 @@ def _summary(name: str, found: BuildDifference) -> list[str]:
     return [f"{fact.name} {fact.old} became {fact.new}" for fact in found.facts if fact.name == name]
 
 
-def _packages(found: BuildDifference) -> list[str]:
+def _named(kind: str, items: tuple[Item, ...]) -> list[str]:
     by_change = {
-        change: sorted({item.name for item in found.packages if item.change is change})
+        change: sorted({item.name for item in items if item.change is change})
         for change in (Change.EXTRA, Change.MISSING, Change.ALTERED)
     }
     verbs = {Change.EXTRA: "added", Change.MISSING: "removed", Change.ALTERED: "changed"}
     return [
-        f"packages {verbs[change]}: {', '.join(names[:_LINES])}"
+        f"{kind} {verbs[change]}: {', '.join(names[:_LINES])}"
         + (f" and {len(names) - _LINES} more" if len(names) > _LINES else "")
         for change, names in by_change.items()
         if names

@@ -63,11 +63,16 @@ def explain(expected: Account, observed: Account, known: Known | None = None) ->
         banks=banks,
         results=results,
         findings=(*found, *merged(searched)),
-        notes=(
-            *expected.notes,
-            *observed.notes,
-            *_recorded(expected, differing),
-            *_recognised(others, told),
+        # Two manifests say the same of what neither predicts.
+        notes=tuple(
+            dict.fromkeys(
+                (
+                    *expected.notes,
+                    *observed.notes,
+                    *_recorded(expected, differing),
+                    *_recognised(others, told),
+                )
+            )
         ),
     )
 

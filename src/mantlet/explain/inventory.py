@@ -5,6 +5,7 @@ Owns the strict decoding of `packages.json` and `contents.json` of a build folde
 differ. Nothing in them is measured as such: they say what may be behind a register that moved.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ PACKAGES = "packages.json"
 CONTENTS = "contents.json"
 LIMIT = 16 << 20
 UNITS = "usr/lib/systemd/system/"
+# What a build enables, masks or overrides, as the administrator of other systems would.
+_OWN_UNITS = "etc/systemd/system/"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHOWN = 12
 _PLACE = r"[a-z][a-z0-9-]{0,30}"
 _NAME = r"[!-~]{1,256}"
 _PACKAGES = 4096
@@ -42,11 +47,16 @@ class Item:
         """The change in words."""
         match self.change:
             case Change.EXTRA:
-                return f"{self.name} {self.new} is new in {self.place}"
+                return f"{self.name} {_said(self.new)} is new in {self.place}"
             case Change.MISSING:
-                return f"{self.name} {self.old} is gone from {self.place}"
+                return f"{self.name} {_said(self.old)} is gone from {self.place}"
             case _:
-                return f"{self.name} in {self.place}: {self.old} became {self.new}"
+                return f"{self.name} in {self.place}: {_said(self.old)} became {_said(self.new)}"
+
+
+def _said(value: str) -> str:
+    """A version, a link, or of a digest as much as tells two apart."""
+    return f"{value[:_SHOWN]}…" if _DIGEST.fullmatch(value) else value
 
 
 def decode_packages(data: bytes) -> Inventory:
@@ -97,9 +107,13 @@ def _places(value: object, what: str) -> tuple[str, ...]:
 
 
 def units(contents: Inventory) -> Inventory:
-    """Return the systemd units among the files."""
+    """Return the systemd units among the files; those below /etc keep their whole path."""
     return {
-        place: {path.removeprefix(UNITS): digest for path, digest in files.items() if path.startswith(UNITS)}
+        place: {
+            path.removeprefix(UNITS): said
+            for path, said in files.items()
+            if path.startswith((UNITS, _OWN_UNITS))
+        }
         for place, files in contents.items()
     }
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from cryptography import x509
 
 from mantlet.predict import signature_lists
+from mantlet.predict.signature import UNREADABLE
 from mantlet.predict.signature_lists import SHA256, X509, Entry
 from mantlet_measure import event_data
 from mantlet_measure.errors import DecodeError
@@ -84,7 +85,7 @@ def _named(entry: Entry) -> str:
         return f"a signature of type {entry.type}"
     try:
         return f"the certificate “{x509.load_der_x509_certificate(entry.data).subject.rfc4514_string()}”"
-    except ValueError:
+    except UNREADABLE:
         return "a certificate that cannot be read"
 
 

@@ -9,13 +9,13 @@ measures nothing.
 from collections.abc import Iterable, Iterator
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mantlet.predict import signature_lists
 from mantlet.predict.authenticode import authenticode
 from mantlet.predict.pe import Image
-from mantlet.predict.signature import Signer, signers
+from mantlet.predict.signature import UNREADABLE, Signer, signers, subject
 from mantlet.predict.signature_lists import SHA256, X509, X509_SHA256, X509_SHA384, X509_SHA512, Entry
 from mantlet.predict.variables import SecureBootKeys
 from mantlet_measure.errors import MantletError
@@ -41,13 +41,13 @@ def authority(image: Image, keys: SecureBootKeys, *, digest: bytes | None = None
     found = signers(image, digest) if len(image.certificates) or by_hash is None else ()
     for signer in found:
         if _first_issuer(signer, denied) is not None or _revoked(signer, denied):
-            raise _forbidden(image, f"its signer {signer.certificate.subject.rfc4514_string()}")
+            raise _forbidden(image, f"its signer {subject(signer.certificate)}")
     if _first_hash(digest, denied) is not None:
         raise _forbidden(image, f"its hash {digest.hex()}")
     by_signer = (_first_issuer(signer, allowed) for signer in found)
     entry = next((entry for entry in by_signer if entry is not None), by_hash)
     if entry is None:
-        names = ", ".join(signer.certificate.subject.rfc4514_string() for signer in found)
+        names = ", ".join(subject(signer.certificate) for signer in found)
         raise UnauthorisedError(
             f"{image.what}: expected a signature by a certificate of db, or issued by one, "
             f"found one by {names}",
@@ -102,13 +102,13 @@ def _vouches(trusted: bytes, certificate: x509.Certificate) -> bool:
         return True
     try:
         return _issued(certificate, x509.load_der_x509_certificate(trusted))
-    except ValueError:
+    except UNREADABLE:
         return False
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except (*UNREADABLE, InvalidSignature):
         return False
     return True

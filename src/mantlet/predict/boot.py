@@ -123,12 +123,24 @@ class UserSpace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The shape of a machine that firmware measures: MiB of memory, and processors."""
+
+    memory_mib: int
+    processors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FirmwareRecord:
-    """Events that a boot under one firmware build showed, by register; `source` names the record."""
+    """Events that a boot under one firmware build showed, by register; `source` names the record.
+
+    shape: of the machine that was recorded, None where nobody said. It is a claim: no log proves it.
+    """
 
     firmware_sha256: bytes
     source: str
     registers: Mapping[int, tuple[Event, ...]]
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

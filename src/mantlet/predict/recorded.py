@@ -2,15 +2,15 @@
 """Registers that only the firmware's build and the machine's shape settle: taken from a boot, never guessed.
 
 Owns the firmware record (docs/formats.md, *Firmware record*): which events registers 0 to 3 and 6 saw under
-one named firmware, taken from a log that must fold to the quoted values where there are any. What user space
-adds to these registers later is predicted, not recorded.
+one named firmware, taken from a log that must fold to the quoted values where there are any, on a machine
+whose shape the record may name. What user space adds to these registers later is predicted, not recorded.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mantlet.predict import RECORDED as REGISTERS
-from mantlet.predict.boot import FirmwareRecord
+from mantlet.predict.boot import FirmwareRecord, Shape
 from mantlet_measure import strictjson
 from mantlet_measure.errors import DecodeError, MantletError
 from mantlet_measure.eventlog import FirmwareLog
@@ -22,6 +22,8 @@ FORMAT = "mantlet-firmware/v1"
 WHAT = "firmware record"
 LIMIT = 1 << 20
 _EVENTS = 256
+MEMORY_LIMIT = 1 << 26
+PROCESSOR_LIMIT = 1 << 16
 _TYPE = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _LINE = r"[ -~]*"
 _TEXT = 256
@@ -41,8 +43,8 @@ class Source:
     description: str
 
 
-def record(source: Source, *, firmware_sha256: bytes) -> FirmwareRecord:
-    """Return the record of this boot under the firmware of that digest.
+def record(source: Source, *, firmware_sha256: bytes, shape: Shape | None = None) -> FirmwareRecord:
+    """Return the record of this boot under the firmware of that digest, on a machine of that shape.
 
     DecodeError for a log that was cut or lacks a bank that Mantlet quotes; UnrecordableError for one that
     does not fold to the quoted values, or whose register 0 does not start at zero.
@@ -59,7 +61,9 @@ def record(source: Source, *, firmware_sha256: bytes) -> FirmwareRecord:
         register: tuple(_event(event, log.banks) for event in log.events if event.register == register)
         for register in REGISTERS
     }
-    return FirmwareRecord(firmware_sha256=firmware_sha256, source=source.description, registers=registers)
+    return FirmwareRecord(
+        firmware_sha256=firmware_sha256, source=source.description, registers=registers, shape=shape
+    )
 
 
 def _check(source: Source, quoted: Mapping[Bank, Mapping[int, bytes]]) -> None:
@@ -92,12 +96,17 @@ def encode(record: FirmwareRecord) -> bytes:
             "format": FORMAT,
             "firmware_sha256": record.firmware_sha256.hex(),
             "source": record.source,
+            **({} if record.shape is None else {"machine": _shape_value(record.shape)}),
             "registers": {
                 str(register): [_event_value(event) for event in events]
                 for register, events in record.registers.items()
             },
         }
     )
+
+
+def _shape_value(shape: Shape) -> Mapping[str, object]:
+    return {"memory_mib": shape.memory_mib, "processors": shape.processors}
 
 
 def _event_value(event: Event) -> Mapping[str, object]:
@@ -117,6 +126,7 @@ def decode(data: bytes) -> FirmwareRecord:
         firmware_sha256=fields.hex("firmware_sha256", 32),
         source=fields.text("source", pattern=_LINE, limit=_TEXT),
         registers={register: _register(registers, register) for register in REGISTERS},
+        shape=_shape(fields.fields("machine")) if fields.has("machine") else None,
     )
     registers.done()
     fields.done()
@@ -124,6 +134,15 @@ def decode(data: bytes) -> FirmwareRecord:
     if len(banks) > 1:
         raise DecodeError(WHAT, expected="digests of the same banks in all events", found="others")
     return record
+
+
+def _shape(fields: Fields) -> Shape:
+    shape = Shape(
+        memory_mib=fields.integer("memory_mib", 1, MEMORY_LIMIT),
+        processors=fields.integer("processors", 1, PROCESSOR_LIMIT),
+    )
+    fields.done()
+    return shape
 
 
 def _register(registers: Fields, register: int) -> tuple[Event, ...]:

@@ -26,9 +26,13 @@ def manifest(
     registers: Mapping[int, RegisterPrediction],
     machine: Machine,
     *,
+    epoch: int,
     banks: tuple[Bank, ...] = BANKS,
 ) -> Manifest:
-    """Return the reference values that `predict_boot` gives on this kind of machine."""
+    """Return the reference values that `predict_boot` gives on this kind of machine.
+
+    epoch: the image's own, which no artefact tells; 0 when it has none.
+    """
     known = {
         register: prediction
         for register, prediction in registers.items()
@@ -52,7 +56,7 @@ def manifest(
         },
         tested=machine.tested,
     )
-    return Manifest(image=_identity(boot.uki), platforms={machine.name: platform})
+    return Manifest(image=_identity(boot.uki, epoch=epoch), platforms={machine.name: platform})
 
 
 def expected(bank: Bank, events: Iterable[Event]) -> Expected:
@@ -68,7 +72,7 @@ def expected(bank: Bank, events: Iterable[Event]) -> Expected:
     return Expected(value=replay(bank, (event.digest for event in listed)), events=listed)
 
 
-def _identity(uki: Uki) -> ImageIdentity:
+def _identity(uki: Uki, *, epoch: int) -> ImageIdentity:
     """Return what names the image; a foreign one may go by names that are none here."""
     return ImageIdentity(
         id=uki.image_id if re.fullmatch(ID_PATTERN, uki.image_id) else "",
@@ -78,6 +82,7 @@ def _identity(uki: Uki) -> ImageIdentity:
         roothash=uki.roothash,
         cmdline=_ascii(uki.cmdline),
         stub=str(uki.stub),
+        epoch=epoch,
     )
 
 

@@ -21,6 +21,9 @@ from mantlet.predict.pe import Image
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.reader import Reader
 
+# All that the library raises on bytes that are no certificate; the version has an error of its own.
+UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+
 _REVISION = 0x0200
 _CERTIFICATES_LIMIT = 32
 _PKCS_SIGNED_DATA = 0x0002
@@ -178,11 +181,19 @@ def _issuer_and_serial(certificate: bytes, what: str) -> tuple[bytes, bytes]:
     return fields.next(der.SEQUENCE).whole, serial
 
 
+def subject(certificate: x509.Certificate) -> str:
+    """Return the name of a certificate for an error message; the library reads it when it is asked for."""
+    try:
+        return certificate.subject.rfc4514_string()
+    except UNREADABLE:
+        return "a name that cannot be read"
+
+
 def _certificate(data: bytes) -> x509.Certificate | None:
     """Return a certificate that only came along; None where the library cannot read it."""
     try:
         return x509.load_der_x509_certificate(data)
-    except (ValueError, TypeError):
+    except UNREADABLE:
         return None
 
 
@@ -190,7 +201,7 @@ def _verify(certificate: bytes, signed: _SignedData, what: str) -> x509.Certific
     try:
         signer = x509.load_der_x509_certificate(certificate)
         key = signer.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise DecodeError(what, expected="an X.509 certificate", found=str(error)) from None
     if not isinstance(key, RSAPublicKey):
         raise DecodeError(what, expected="an RSA key, as Secure Boot has", found=type(key).__name__)

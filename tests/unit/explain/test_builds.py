@@ -64,11 +64,27 @@ def test_changelog_names_registers_reason_and_what_is_behind() -> None:
     assert json.loads(json.dumps(difference_to_value(found)))["packages"][0]["change"] == "changed"
 
 
+def _units(files: dict[str, str]) -> inventory.Inventory:
+    return inventory.units(inventory.decode_contents(json.dumps({"root": files}).encode()))
+
+
 def test_units_are_the_unit_files_of_the_contents() -> None:
     digest = "ab" * 32
     path = "usr/lib/systemd/system/x.service"
-    contents = inventory.decode_contents(json.dumps({"root": {path: digest, "usr/bin/x": digest}}).encode())
-    assert inventory.units(contents) == {"root": {"x.service": digest}}
+    wanted = "etc/systemd/system/multi-user.target.wants/x.service"
+    files = {path: digest, "usr/bin/x": digest, wanted: "-> /usr/lib/systemd/system/x.service"}
+    assert _units(files) == {"root": {"x.service": digest, wanted: "-> /usr/lib/systemd/system/x.service"}}
+
+
+def test_unit_that_came_went_or_changed_is_said_in_words() -> None:
+    folder = "usr/lib/systemd/system"
+    old = _units({f"{folder}/gone.service": "aa" * 32, f"{folder}/other.service": "bb" * 32})
+    new = _units({f"{folder}/other.service": "cc" * 32, f"{folder}/masked.service": "-> /dev/null"})
+    assert [item.words for item in inventory.difference(old, new)] == [
+        "gone.service aaaaaaaaaaaa… is gone from root",
+        "masked.service -> /dev/null is new in root",
+        "other.service in root: bbbbbbbbbbbb… became cccccccccccc…",
+    ]
 
 
 @pytest.mark.parametrize(

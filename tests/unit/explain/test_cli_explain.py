@@ -261,6 +261,21 @@ def test_diff_names_registers_and_packages(
     assert json.loads(capsys.readouterr().out)["packages"][0]["new"] == "2"
 
 
+def test_diff_names_the_units_that_two_builds_hold(
+    builds: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, digest in zip(builds, ("ab" * 32, "cd" * 32), strict=True):
+        held = {"usr/lib/systemd/system/x.service": digest, "usr/bin/x": digest}
+        (folder / "contents.json").write_text(json.dumps({"root": held}))
+    old, new = map(str, builds)
+    assert main(["diff", old, new], environ={}) == 1
+    out = capsys.readouterr().out
+    assert "units      x.service in root: abababababab… became cdcdcdcdcdcd…" in out
+    assert "usr/bin/x" not in out
+    assert main(["diff", old, new, "--changelog"], environ={}) == 1
+    assert capsys.readouterr().out.endswith("packages changed: linux; units changed: x.service.\n")
+
+
 def test_simulated_registers_are_what_the_logs_replay_to(machine: Machine) -> None:
     for bank in BANKS:
         values = replay_events(bank, (*machine.firmware, *machine.system))

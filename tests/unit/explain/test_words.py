@@ -67,6 +67,12 @@ def test_variable_of_which_one_side_is_known_is_listed() -> None:
     assert keys.difference(None, variable_data(GLOBAL, "PK", b"")) == ("PK now holds nothing",)
 
 
+def test_certificate_of_a_version_that_there_is_not_is_said_to_be_unreadable() -> None:
+    # RFC 5280, 4.1.2.1: versions are 1 to 3, encoded as 0 to 2.
+    odd = _db("one").replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x06", 1)
+    assert keys.difference(None, odd) == ("db now holds a certificate that cannot be read",)
+
+
 @pytest.mark.parametrize("junk", [b"", b"\xff" * 40, variable_data(IMAGE_SECURITY, "dbx", b"\xff" * 50)])
 def test_bytes_that_are_no_signature_list_are_called_that_or_left_alone(junk: bytes) -> None:
     said = keys.difference(None, junk)

@@ -90,6 +90,34 @@ def test_evidence_whose_values_are_not_those_of_the_quote_is_refused(
     assert not output.exists()
 
 
+def test_shape_of_the_machine_is_recorded_as_it_was_told(
+    firmware: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, output = tmp_path / "binary_bios_measurements", tmp_path / "record.json"
+    log.write_bytes(LOG)
+    assert _run(log, firmware, output) == 0
+    assert recorded.decode(output.read_bytes()).shape is None
+    assert "whose shape nobody said" in capsys.readouterr().out
+    assert _run(log, firmware, output, "--memory", "4096", "--processors", "4") == 0
+    assert json.loads(output.read_bytes())["machine"] == {"memory_mib": 4096, "processors": 4}
+    assert "on a machine of 4096 MiB and 4 processors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [("--memory", "4096"), ("--processors", "2"), ("--memory", "0", "--processors", "2")]
+)
+def test_half_a_shape_is_a_usage_error_and_nothing_is_written(
+    words: tuple[str, ...], firmware: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, output = tmp_path / "binary_bios_measurements", tmp_path / "record.json"
+    log.write_bytes(LOG)
+    with pytest.raises(SystemExit) as ended:
+        _run(log, firmware, output, *words)
+    assert ended.value.code == 2
+    assert "--memory" in capsys.readouterr().err
+    assert not output.exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"no log at all", LOG[:1000]])
 def test_source_that_is_none_is_refused_in_one_line(
     content: bytes, firmware: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from mantlet.predict import predict_boot, recorded
-from mantlet.predict.boot import Basis, FirmwareRecord, UserSpace
+from mantlet.predict.boot import Basis, FirmwareRecord, Shape, UserSpace
 from mantlet.predict.recorded import Source, UnrecordableError, record
 from mantlet_measure.cel import decode_system_log
 from mantlet_measure.errors import DecodeError
@@ -51,6 +51,15 @@ def test_record_survives_a_round_trip(made: FirmwareRecord) -> None:
     assert sorted(made.registers) == [0, 1, 2, 3, 6]
     jsonschema.validate(json.loads(recorded.encode(made)), json.loads(SCHEMA.read_bytes()))
     assert len(made.registers[0]) >= 4
+
+
+def test_record_of_a_machine_whose_shape_was_told_keeps_it() -> None:
+    shape = Shape(memory_mib=2048, processors=2)
+    told = record(_source(), firmware_sha256=FIRMWARE, shape=shape)
+    assert recorded.decode(recorded.encode(told)).shape == shape
+    value = json.loads(recorded.encode(told))
+    assert value["machine"] == {"memory_mib": 2048, "processors": 2}
+    jsonschema.validate(value, json.loads(SCHEMA.read_bytes()))
 
 
 @pytest.mark.parametrize("bank", BANKS)
@@ -106,6 +115,9 @@ def test_machine_that_started_its_tpm_at_another_locality_is_refused() -> None:
         (lambda value: value.update(format="mantlet-firmware/v2"), "mantlet-firmware/v1"),
         (lambda value: value.update(firmware_sha256="00"), "32 bytes"),
         (lambda value: value.update(extra=1), "no other member"),
+        (lambda value: value.update(machine={"memory_mib": 0, "processors": 1}), "memory_mib"),
+        (lambda value: value.update(machine={"memory_mib": 1}), "processors"),
+        (lambda value: value.update(machine={"memory_mib": 1, "processors": 1, "x": 1}), "no other member"),
         (lambda value: value["registers"].pop("6"), "member"),
         (lambda value: value["registers"].update({"4": []}), "no other member"),
         (lambda value: value["registers"]["0"][0].pop("type"), "member"),

@@ -286,5 +286,10 @@ def test_signature_list_over_its_limit_is_refused() -> None:
 
 def test_entry_of_db_that_is_no_certificate_is_passed_over(artefacts: Any, keys: SecureBootKeys) -> None:
     data = artefacts.read("uki.efi")
-    garbled = dataclasses.replace(keys, db=_list(X509, b"no certificate at all") + keys.db)
-    assert _events(data, garbled)[-1] == _events(data, keys)[-1]
+    (known,) = signature_lists.decode(keys.db, what="db")
+    # RFC 5280, 4.1.2.1: versions are 1 to 3, encoded as 0 to 2.
+    version_7 = known.data.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x06", 1)
+    assert version_7 != known.data
+    for odd in (b"no certificate at all", version_7):
+        garbled = dataclasses.replace(keys, db=_list(X509, odd) + keys.db)
+        assert _events(data, garbled)[-1] == _events(data, keys)[-1]

@@ -4,12 +4,13 @@
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mantlet.predict import der, pe
 from mantlet.predict.authenticode import authenticode
-from mantlet.predict.signature import Signer, signers
+from mantlet.predict.signature import Signer, signers, subject
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import Bank
 from tests.unit.predict import synthetic
@@ -50,6 +51,14 @@ def test_certificate_that_came_along_and_cannot_be_read_is_passed_over() -> None
     assert signer.others == ()
 
 
+def test_name_of_a_signer_that_is_no_text_is_said_to_be_unreadable() -> None:
+    own = x509.load_der_x509_certificate(_OWN)
+    text = own.subject.rfc4514_string().removeprefix("CN=").encode()
+    garbled = x509.load_der_x509_certificate(_OWN.replace(text, b"\xff" * len(text)))
+    assert subject(own) == f"CN={text.decode()}"
+    assert subject(garbled) == "a name that cannot be read"
+
+
 def test_signature_with_certificates_without_end_is_refused() -> None:
     own = certificate(rsa_key()).public_bytes(Encoding.DER)
     with pytest.raises(DecodeError, match="at most 32 certificates"):
@@ -60,6 +69,8 @@ _ELLIPTIC = certificate(ec.generate_private_key(ec.SECP256R1())).public_bytes(En
 _OWN = certificate(rsa_key()).public_bytes(Encoding.DER)
 # The first 16 bytes of the subject public key, overwritten: no longer a key that can be loaded.
 _BROKEN = _OWN.replace(bytes.fromhex("06092a864886f70d010101"), bytes.fromhex("06092a864886f70d0101ff"), 1)
+# RFC 5280, 4.1.2.1: versions are 1 to 3, encoded as 0 to 2.
+_VERSION_7 = _OWN.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x06", 1)
 _VERSION_1 = tlv(
     0x30, tlv(0x30, b"\x02\x02\x12\x67", tlv(0x30), certificate(rsa_key()).issuer.public_bytes())
 )
@@ -78,6 +89,7 @@ _VERSION_1 = tlv(
         ({"certificates": [_ELLIPTIC]}, "an RSA key"),
         ({"certificates": [_BROKEN]}, "an X.509 certificate"),
         ({"certificates": [_VERSION_1]}, "an X.509 certificate"),
+        ({"certificates": [_VERSION_7]}, "an X.509 certificate"),
     ],
 )
 def test_signature_that_does_not_belong_to_the_image_is_refused(changes: dict[str, Any], why: str) -> None:
