@@ -37,6 +37,10 @@ test *ARGUMENTS: tools
 test-quick *ARGUMENTS: _setup
     @{{ python }} -m pytest tests/house tests/unit tests/property tests/attacks "$@"
 
+# fuzz everything that decodes bytes of others, ten minutes
+fuzz *ARGUMENTS: _setup
+    @{{ python }} -m tests.fuzz "$@"
+
 # boot what is predicted and print what agrees; --write for docs/agreement.md
 agreement *ARGUMENTS: tools
     @{{ python }} -m tests.vm.agreement "$@"

@@ -63,6 +63,7 @@ def manifest_of(events: tuple[Event, ...], *, enforced: tuple[int, ...] = ENFORC
         roothash=bytes(32),
         cmdline="roothash=00",
         stub="262",
+        epoch=1,
     )
     return manifests.encode(
         Manifest(image=image, platforms={PLATFORM: Platform(enforced=enforced, banks=banks)})

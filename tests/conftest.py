@@ -4,11 +4,16 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mantlet.edge import image, project
 from mantlet.edge.image import Build
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.tools import ToolsTree
+
+# How fast examples are drawn is the host's matter: machines boot beside the properties.
+settings.register_profile("beside machines", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beside machines")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

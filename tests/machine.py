@@ -141,6 +141,8 @@ class Machine:
             manifest_sha256=hashlib.sha256(self.manifest).digest(),
             model=Model(
                 id="tiny",
+                version="1",
+                epoch=1,
                 file="model.gguf",
                 root_hash=hashlib.sha256(b"root").digest(),
                 salt=hashlib.sha256(b"mantlet/v1/salttiny").digest(),

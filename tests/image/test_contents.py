@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the root is made of: Python, the agent, the runtime, the front, kernel modules, and whose packages."""
 
+import hashlib
 import json
 import lzma
 import re
@@ -190,3 +191,18 @@ def test_shared_packages_have_one_version(packages: dict[str, dict[str, str]]) -
     both = packages["root"].keys() & packages["initrd"].keys()
     assert "systemd" in both
     assert {name for name in both if packages["root"][name] != packages["initrd"][name]} == set()
+
+
+def test_the_list_of_contents_is_what_root_and_initrd_hold(audit: Audit, root: Tree, initrd: Tree) -> None:
+    data = audit.read("contents.json")
+    listed = json.loads(data)
+    assert strictjson.encode(listed) + b"\n" == data
+    for tree in (root, initrd):
+        assert listed.pop(tree.name) == {
+            path.lstrip("/"): f"-> {entry.target}"
+            if entry.is_link
+            else hashlib.sha256(tree.read(path)).hexdigest()
+            for path, entry in tree.entries.items()
+            if entry.is_link or entry.is_file
+        }
+    assert listed == {}

@@ -77,15 +77,28 @@ def rewrite_document(
     deployment: Path, change: Callable[[dsse.Envelope], dsse.Envelope], tools: ToolsTree
 ) -> None:
     """Replace the document of a deployment volume by a changed one, in a slot without a fault."""
-    at = (
-        partition(deployment, lambda entry: entry["name"] == volume.PARTITION, tools) + volume.DOCUMENT_OFFSET
-    )
-    with deployment.open("r+b") as file:
-        file.seek(at)
+    before = read_slot(deployment, volume.DOCUMENT_OFFSET, tools)
+    write_slot(deployment, volume.DOCUMENT_OFFSET, dsse.encode(change(dsse.decode(before))), tools)
+
+
+def read_slot(deployment: Path, offset: int, tools: ToolsTree) -> bytes:
+    """Read a slot of a deployment volume that is not empty."""
+    with deployment.open("rb") as file:
+        file.seek(_volume_offset(deployment, tools) + offset)
         payload = volume.decode_slot(file.read(volume.SLOT_SIZE))
-        assert payload is not None
-        file.seek(at)
-        file.write(volume.encode_slot(dsse.encode(change(dsse.decode(payload)))))
+    assert payload is not None
+    return payload
+
+
+def write_slot(deployment: Path, offset: int, payload: bytes | None, tools: ToolsTree) -> None:
+    """Fill a slot of a deployment volume without a fault, or empty it."""
+    with deployment.open("r+b") as file:
+        file.seek(_volume_offset(deployment, tools) + offset)
+        file.write(bytes(volume.SLOT_SIZE) if payload is None else volume.encode_slot(payload))
+
+
+def _volume_offset(deployment: Path, tools: ToolsTree) -> int:
+    return partition(deployment, lambda entry: entry["name"] == volume.PARTITION, tools)
 
 
 def cut_in_half(source: Path, target: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mantlet.edge import files, output, project
-from mantlet.edge.bench import computing, images, memory, sizes, whole
+from mantlet.edge.bench import computing, images, measuring, memory, sizes, streaming, whole
 from mantlet.edge.bench.outcome import Outcome
 from mantlet.edge.bench.report import Report, host, markdown, report_to_value, text_lines
 from mantlet.edge.bench.site import Site
@@ -16,7 +16,10 @@ PARTS: Mapping[str, Callable[[Site], tuple[Outcome, ...]]] = MappingProxyType(
     {
         "sizes": sizes.measure,
         "predict": computing.predict,
+        "predict-uki": measuring.predicting,
+        "explain": measuring.explaining,
         "pack": computing.packing,
+        "stream": streaming.measure,
         "rebuild": images.rebuild,
         "boot": images.boot,
         "verify": computing.verify,

@@ -32,6 +32,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--port", type=int, default=0, metavar="N", help="its HTTPS port on loopback (default: any)"
     )
     parser.add_argument("--memory", type=int, default=2048, metavar="MIB", help="its memory (2048)")
+    parser.add_argument("--processors", type=int, default=2, metavar="N", help="its processors (2)")
     parser.set_defaults(handler=run)
 
 
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         deployment=arguments.deployment,
         weights=arguments.weights,
         memory_mib=arguments.memory,
+        processors=arguments.processors,
     )
     machine = new_machine(
         arguments.state or project.state_folder() / "machine", hardware, port=arguments.port
@@ -54,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             machine.tell_new(teller(machine))
             time.sleep(0.2)
         lines = machine.tell_new(teller(machine))
+        machine.check_end()
     if arguments.json:
         output.document([{"stage": line.stage, "code": line.code} for line in lines])
     return 0 if SERVING in lines else 1

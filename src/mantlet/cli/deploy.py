@@ -4,11 +4,12 @@
 import argparse
 from pathlib import Path
 
-from mantlet.edge import deployment_disk, files, image, output, project
+from mantlet.edge import deployment_disk, files, image, output, owner, project
+from mantlet.edge.deployment_disk import Provision
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.tools import ToolsTree
 from mantlet.release.deployment import new_deployment, sign
-from mantlet.weights import pack
+from mantlet_measure import approvals, epoch, sealed
 
 _LIMIT = 1 << 20
 
@@ -25,24 +26,40 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--pack", type=Path, required=True, metavar="FILE", help="the descriptor of the model's pack"
     )
     parser.add_argument(
+        "--owner-key",
+        type=Path,
+        metavar="FILE",
+        help="PEM: who may sign the pack's descriptor (keys/owner.pem)",
+    )
+    parser.add_argument(
         "--manifest", type=Path, metavar="FILE", help="measurements.json (default: of build/latest)"
     )
     parser.add_argument(
         "--runtime", default="llama-server", metavar="NAME", help="the runtime (llama-server)"
     )
+    parser.add_argument(
+        "--sealed-key", type=Path, metavar="FILE", help="a key sealed for this machine (else it awaits one)"
+    )
+    parser.add_argument(
+        "--approvals", type=Path, metavar="FILE", help="which boots open the sealed key; needed with it"
+    )
+    parser.add_argument(
+        "--epoch-statement", type=Path, metavar="FILE", help="raise the machine's epoch once it serves"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the volume's disk image")
-    parser.set_defaults(handler=run)
+    parser.set_defaults(handler=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sign and write."""
+    provision = _provision(arguments)
     manifest = arguments.manifest or image.latest() / "measurements.json"
-    model = pack.decode(files.read(arguments.pack, limit=_LIMIT, what="pack descriptor")).model
+    model = owner.read_descriptor(arguments.pack, owner_key=arguments.owner_key).model
     document = new_deployment(
         files.read(manifest, limit=_LIMIT, what="manifest"), model, id=arguments.id, runtime=arguments.runtime
     )
     envelope = sign(document, [KeyFolder(project.key_folder()).deployment()])
-    deployment_disk.write(arguments.output, envelope, tools=ToolsTree.current())
+    deployment_disk.write(arguments.output, envelope, provision=provision, tools=ToolsTree.current())
     if arguments.json:
         output.document({"volume": str(arguments.output), "id": document.id, "model": model.id})
     else:
@@ -50,3 +67,21 @@ def run(arguments: argparse.Namespace) -> int:
             f"volume  {arguments.output}: {model.id} on {document.image_id} {document.image_version}"
         )
     return 0
+
+
+def _provision(arguments: argparse.Namespace) -> Provision:
+    """Read what the volume is to hold beside the document."""
+
+    def content(path: Path | None, what: str) -> bytes | None:
+        return None if path is None else files.read(path, limit=_LIMIT, what=what)
+
+    key = content(arguments.sealed_key, sealed.WHAT)
+    listed = content(arguments.approvals, approvals.WHAT)
+    statement = content(arguments.epoch_statement, epoch.WHAT)
+    if (key is None) != (listed is None):
+        arguments.usage_error("--sealed-key and --approvals go together")
+    return Provision(
+        sealed_key=None if key is None else sealed.decode(key),
+        approvals=None if listed is None else approvals.decode(listed),
+        epoch=None if statement is None else epoch.decode(statement),
+    )

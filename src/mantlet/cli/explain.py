@@ -40,7 +40,10 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--system-log", type=Path, metavar="FILE", help="systemd's tpm2-measure.log, with a firmware log"
     )
     parser.add_argument(
-        "--deployment", type=Path, metavar="FILE", help="the deployment document, for register 15"
+        "--deployment",
+        type=Path,
+        metavar="FILE",
+        help="the signed deployment document, or the volume that holds it, for register 15",
     )
     parser.add_argument(
         "--runtime", type=Path, metavar="FILE", help="the runtime declaration in the image, for register 15"

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterator, Mapping
 
 from mantlet.cli.predict_options import add_options, banks, inputs
-from mantlet.edge import files, output, prediction, project
+from mantlet.edge import deployment_source, files, output, prediction, project
 from mantlet.predict import kernel_boot, predict_boot, reference, system_identity
-from mantlet.predict.boot import Basis, Boot, RegisterPrediction
+from mantlet.predict.boot import Basis, Boot, FirmwareRecord, RegisterPrediction
 from mantlet.predict.platform import Machine
 from mantlet.release import manifest
-from mantlet_measure import deployment, dsse
+from mantlet_measure import deployment
 from mantlet_measure.errors import MantletError
 from mantlet_measure.pcr import ALL_BANKS, BANKS, Bank, Register, measured
 
@@ -43,12 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     # A manifest has the banks that Mantlet quotes, whatever else it has.
     computed = tuple(bank for bank in ALL_BANKS if bank in wanted or bank in BANKS)
     registers = dict(predict_boot(boot, banks=computed))
-    made = reference.manifest(boot, registers, machine, banks=computed)
+    made = reference.manifest(boot, registers, machine, epoch=arguments.epoch, banks=computed)
     if arguments.output is not None:
         files.write_atomic(arguments.output, manifest.encode(made))
     if arguments.deployment is not None:
         registers[int(Register.SYSTEM_IDENTITY)] = _after_agent(arguments, computed)
-        made = reference.manifest(boot, registers, machine, banks=computed)
+        made = reference.manifest(boot, registers, machine, epoch=arguments.epoch, banks=computed)
     if arguments.json:
         output.document(manifest.to_value(made))
     else:
@@ -58,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _after_agent(arguments: argparse.Namespace, computed: tuple[Bank, ...]) -> RegisterPrediction:
     """Return register 15 as a serving machine under this deployment document has it."""
-    data = files.read(arguments.deployment, limit=_LIMIT, what="deployment document")
-    payload = dsse.decode(data).payload
+    payload = deployment_source.payload(arguments.deployment)
     document = deployment.decode(payload)
     declaration = arguments.runtime or (project.root() / "policies" / "runtime" / f"{document.runtime}.yaml")
     digest = hashlib.sha256(files.read(declaration, limit=_LIMIT, what="runtime declaration")).digest()
@@ -90,6 +89,8 @@ def _print(
     uki = boot.uki
     name = f"{uki.image_id} {uki.image_version}".strip() or "an image without a name"
     output.result(f"{name} on {machine.name} ({machine.tested}), systemd-stub {uki.stub}")
+    if boot.firmware is not None:
+        output.result(f"recorded: {boot.firmware.source}{_shape(boot.firmware)}")
     for bank in banks:
         output.result(bank.value)
         for number, predicted in registers.items():
@@ -99,6 +100,14 @@ def _print(
                 output.result(f"       {line}")
     for item in machine.differences if verbose else ():
         output.result(f"register {item.register} on {machine.title}: {item.text} ({item.source})")
+
+
+def _shape(record: FirmwareRecord) -> str:
+    """Say for which machines the recorded registers hold."""
+    shape = record.shape
+    if shape is None:
+        return "; of which shape of machine, the record does not say"
+    return f"; holds for machines of {shape.memory_mib} MiB and {shape.processors} processors"
 
 
 def _details(number: int, bank: Bank, predicted: RegisterPrediction, machine: Machine) -> Iterator[str]:

@@ -33,6 +33,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_firmware(parser.add_argument_group("the firmware"))
     _add_boot(parser.add_argument_group("the boot"))
     _add_user_space(parser.add_argument_group("user space"))
+    parser.add_argument(
+        "--epoch",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the image's epoch, which only its recipe tells (none)",
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write measurements.json there")
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mantlet record`: take registers 0 to 3 and 6 from a boot, under the digest of its firmware."""
+"""`mantlet record`: take registers 0 to 3 and 6 from a boot, under the digest of its firmware.
+
+They hold for machines of the same shape only; --memory and --processors write it into the record.
+"""
 
 import argparse
 import hashlib
@@ -10,7 +13,7 @@ from mantlet.client.attest import fetch_evidence
 from mantlet.edge import files, output
 from mantlet.edge.https import Address, AttestedConnection, address
 from mantlet.predict import recorded
-from mantlet.predict.boot import FirmwareRecord
+from mantlet.predict.boot import FirmwareRecord, Shape
 from mantlet.predict.recorded import Source
 from mantlet.verifier.quote import Session
 from mantlet.verifier.unbound import examine
@@ -37,17 +40,28 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--firmware", type=Path, required=True, metavar="FILE", help="the firmware that the machine booted"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="write the record there")
-    parser.set_defaults(handler=run)
+    parser.add_argument(
+        "--memory",
+        type=int,
+        metavar="MIB",
+        help="the machine's memory, for the record: register 0 follows it",
+    )
+    parser.add_argument(
+        "--processors", type=int, metavar="N", help="the machine's processors, for the record: so with them"
+    )
+    parser.set_defaults(handler=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Record, write and print. Returns 0; refusals are raised, and then nothing is written."""
+    shape = _shape(arguments)
     firmware = files.read(arguments.firmware, limit=_FIRMWARE_LIMIT, what="firmware")
     if not arguments.json:
         output.step(f"Reading the boot from {arguments.source}…")
     made = recorded.record(
         _source(arguments.source),
         firmware_sha256=hashlib.sha256(firmware).digest(),
+        shape=shape,
     )
     encoded = recorded.encode(made)
     files.write_atomic(arguments.output, encoded)
@@ -56,6 +70,22 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(made, verbose=arguments.verbose)
     return 0
+
+
+def _shape(arguments: argparse.Namespace) -> Shape | None:
+    """The shape as it was told; nothing is guessed, and one half of it says nothing."""
+    memory, processors = arguments.memory, arguments.processors
+    if memory is None and processors is None:
+        return None
+    if memory is None or processors is None:
+        arguments.usage_error("--memory and --processors: expected both or neither, found one")
+    for name, value, limit in (
+        ("--memory", memory, recorded.MEMORY_LIMIT),
+        ("--processors", processors, recorded.PROCESSOR_LIMIT),
+    ):
+        if not 1 <= value <= limit:
+            arguments.usage_error(f"{name}: expected 1 to {limit}, found {value}")
+    return Shape(memory_mib=memory, processors=processors)
 
 
 def _source(where: str) -> Source:
@@ -99,6 +129,12 @@ def _print(made: FirmwareRecord, *, verbose: bool) -> None:
     """Print a line a register; with `verbose`, the events behind it too."""
     output.result(f"firmware {made.firmware_sha256.hex()}")
     output.result(f"from {made.source}")
+    shape = made.shape
+    output.result(
+        "on a machine whose shape nobody said: --memory, --processors"
+        if shape is None
+        else f"on a machine of {shape.memory_mib} MiB and {shape.processors} processors"
+    )
     for bank in BANKS:
         output.result(bank.value)
         for number, events in made.registers.items():

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from mantlet import cli
 from mantlet.cli import boot
-from mantlet.edge import demo_model, image, output, pack, project, tools
+from mantlet.edge import demo_model, image, output, owner, pack, project, tools
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.machine import Hardware
-from mantlet_measure.errors import MantletError
+from mantlet.edge.pack_plan import Label
+from mantlet_measure.dsse import SignatureError
+from mantlet_measure.errors import DecodeError, MantletError
 
 _PROMPT = "Why is the sky blue?"
 _BOOT_SECONDS = 600
@@ -96,19 +98,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _packed(model: Path | None, *, keys: KeyFolder) -> Path:
-    """The descriptor of the model's pack under `models/`; packed anew when it is older than the model."""
+    """The descriptor of the model's pack under `models/`; packed anew when it is old or another owner's."""
     source = model or demo_model.fetch()
     model_id = demo_model.MODEL_ID if model is None else _identifier(model)
     folder = project.root() / "models"
-    descriptor = folder / f"{model_id}.json"
+    descriptor, owner_key = folder / f"{model_id}.json", keys.owner()
     if descriptor.exists() and descriptor.stat().st_mtime >= source.stat().st_mtime:
-        return descriptor
+        with contextlib.suppress(DecodeError, SignatureError):
+            owner.read_descriptor(descriptor, owner_key=keys.folder / "owner.pem")
+            return descriptor
     pack.write(
         source,
         folder,
-        model_id=model_id,
+        label=Label(id=model_id, version="1", epoch=1),
         file=None,
         key_file=keys.folder / f"{model_id}.key",
+        owner=owner_key,
         tools=tools.ToolsTree.current(),
     )
     return descriptor

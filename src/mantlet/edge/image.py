@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mantlet.edge import files, mirror, output, prediction, process, project, recipe
+from mantlet.edge import contents, files, mirror, output, prediction, process, project, recipe
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.prediction import Inputs
 from mantlet.edge.tools import ToolsTree
+from mantlet.explain import inventory
 from mantlet.predict import predict_boot, reference
 from mantlet.predict.platform import QEMU_OVMF
 from mantlet.release import manifest
@@ -70,6 +71,7 @@ def _build(folder: Path, *, keys: KeyFolder, tools: ToolsTree) -> Build:
         assemble(rendered, partial, image=image, epoch=name.epoch, keys=keys, tools=tools)
         output.step("Predicting PCRs…")
         (partial / "measurements.json").write_bytes(_predict(partial))
+        (partial / inventory.CONTENTS).write_bytes(_contents(partial, tools=tools))
         files.replace_directory(final, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -148,6 +150,12 @@ def _collect(staging: Path, target: Path) -> None:
     (target / "packages.json").write_bytes(strictjson.encode(packages) + b"\n")
 
 
+def _contents(target: Path, *, tools: ToolsTree) -> bytes:
+    """Name what each file of root and initrd holds, so that two builds can be compared."""
+    held = contents.listed(target / "root.raw", target / "uki.efi", scratch=target / "contents", tools=tools)
+    return strictjson.encode(held) + b"\n"
+
+
 def _packages(path: Path) -> list[dict[str, str]]:
     """Name, version and architecture of each package that mkosi's manifest lists."""
     listed = json.loads(path.read_bytes())["packages"]
@@ -215,4 +223,5 @@ def _predict(target: Path) -> bytes:
             hint="build again: the keys were not enrolled",
         )
     machine = prediction.read_platform(QEMU_OVMF)
-    return manifest.encode(reference.manifest(boot, predict_boot(boot), machine))
+    epoch = recipe.epoch(project.root())
+    return manifest.encode(reference.manifest(boot, predict_boot(boot), machine, epoch=epoch))

@@ -136,6 +136,16 @@ class Machine:
         """Whether it still runs."""
         return bool(self._running) and self._running[0].returncode is None
 
+    def check_end(self) -> None:
+        """Refuse an end that was not the guest's doing. BootError, with QEMU's last words."""
+        code = self._running[0].returncode if self._running else None
+        if code:
+            raise BootError(
+                f"expected QEMU to run until the machine powers off, found its exit code {code}:\n"
+                f"{self._running[0].last_words()}",
+                hint=f"mend what it names; all that it said is in {self.folder / 'qemu.log'}",
+            )
+
     def lines(self) -> tuple[Line, ...]:
         """The agent's lines so far."""
         found = _LINE.findall(self.serial.read_bytes())
@@ -222,7 +232,7 @@ def _disk(name: str, path: Path, *, writable: bool, boot: bool = False) -> list[
     mode = "cache=writethrough" if writable else "readonly=on"
     index = ",bootindex=1" if boot else ""
     return [
-        *("-drive", f"if=none,id={name},format=raw,{mode},file={path}"),
+        *("-drive", f"if=none,id={name},format=raw,{mode},file={path.absolute()}"),
         *("-device", f"virtio-blk-pci,drive={name}{index}"),
     ]
 

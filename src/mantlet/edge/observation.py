@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mantlet.client.attest import fetch_evidence
-from mantlet.edge import files
+from mantlet.edge import deployment_source, files
 from mantlet.edge.https import AttestedConnection, address
 from mantlet.explain import account
 from mantlet.explain.account import Account
@@ -22,7 +22,7 @@ from mantlet.release import manifest as manifests
 from mantlet.release.manifest import Manifest
 from mantlet.verifier.quote import Session
 from mantlet.verifier.unbound import examine
-from mantlet_measure import deployment, dsse, evidence, strictjson
+from mantlet_measure import deployment, evidence, strictjson
 from mantlet_measure.cel import decode_system_log
 from mantlet_measure.errors import DecodeError, MantletError, shown
 from mantlet_measure.eventlog import decode_firmware_log
@@ -201,8 +201,7 @@ def with_deployment(
     runtime: the runtime's declaration as the image holds it; without it, the digest is taken from the agent's
     log. DecodeError when the document is none; MantletError when there is neither declaration nor log.
     """
-    data = files.read(document, limit=_LOG, what="deployment")
-    payload = dsse.decode(data).payload
+    payload = deployment_source.payload(document)
     digest = _runtime(observed, runtime)
     capped = observed.evidence is None or observed.evidence.state is evidence.State.SERVING
     words = agent_events(

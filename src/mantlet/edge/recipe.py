@@ -56,6 +56,11 @@ def suite(root: Path) -> str:
     return str(yaml.safe_load((root / "image" / "parameters.yaml").read_text("utf-8"))["suite"])
 
 
+def epoch(root: Path) -> int:
+    """The epoch of the image: raised when a release withdraws those before it."""
+    return int(yaml.safe_load((root / "image" / "parameters.yaml").read_text("utf-8"))["epoch"])
+
+
 def version(root: Path) -> Version:
     """Take the version from the last commit that touched what enters the image, and say what is newer."""
     inputs = ["--", "image", "agent", "policies"]

@@ -17,7 +17,7 @@ from mantlet.release.reference_values import (
     Proof,
 )
 from mantlet_measure import strictjson
-from mantlet_measure.deployment import ID_PATTERN, VERSION_PATTERN
+from mantlet_measure.deployment import EPOCH_LIMIT, ID_PATTERN, VERSION_PATTERN
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import ALL_BANKS, BANKS, Bank, Register, replay
 from mantlet_measure.strictjson import Fields
@@ -79,6 +79,7 @@ def _image(fields: Fields) -> ImageIdentity:
         roothash=fields.hex("roothash", 32) if fields.has("roothash") else b"",
         cmdline=fields.text("cmdline", pattern=_LINE),
         stub=fields.text("stub", pattern=r"[0-9]{3}"),
+        epoch=fields.integer("epoch", 1, EPOCH_LIMIT) if fields.has("epoch") else 0,
     )
     fields.done()
     return image
@@ -212,8 +213,9 @@ def to_value(manifest: Manifest) -> Mapping[str, object]:
         "roothash": image.roothash.hex(),
         "cmdline": image.cmdline,
         "stub": image.stub,
+        "epoch": image.epoch,
     }
-    absent = {name for name in ("id", "version", "roothash") if not identity[name]}
+    absent = {name for name in ("id", "version", "roothash", "epoch") if not identity[name]}
     return {
         "format": FORMAT,
         "image": {name: value for name, value in identity.items() if name not in absent},

@@ -33,7 +33,8 @@ class Proof(StrEnum):
 class ImageIdentity:
     """Which image it is: its name, and the digests that its boot hangs on.
 
-    An image that another recipe built may lack `id`, `version` and `roothash`, which are then empty.
+    An image that another recipe built may lack `id`, `version`, `roothash` and `epoch`, which are then empty,
+    or 0.
     """
 
     id: str
@@ -43,6 +44,7 @@ class ImageIdentity:
     roothash: bytes
     cmdline: str
     stub: str
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ MANIFEST = Manifest(
         roothash=b"\x02" * 32,
         cmdline="console=null",
         stub="262",
+        epoch=1,
     ),
     platforms={
         "qemu-ovmf": Platform(

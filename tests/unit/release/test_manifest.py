@@ -104,7 +104,7 @@ def test_manifest_that_contradicts_itself_is_refused(change: Callable[[Any], obj
 
 def test_manifest_of_a_foreign_image_survives_without_name_and_root_hash() -> None:
     foreign = dataclasses.replace(
-        MANIFEST, image=dataclasses.replace(MANIFEST.image, id="", version="", roothash=b"")
+        MANIFEST, image=dataclasses.replace(MANIFEST.image, id="", version="", roothash=b"", epoch=0)
     )
     value = json.loads(manifest.encode(foreign))
     assert set(value["image"]) == {"architecture", "uki_sha256", "cmdline", "stub"}

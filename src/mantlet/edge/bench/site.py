@@ -26,7 +26,8 @@ from mantlet.edge.accelerator import Accelerator
 from mantlet.edge.https import Address, AttestedConnection
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.machine import Hardware, Line, Machine
-from mantlet.edge.pack import Pack
+from mantlet.edge.pack_files import Pack
+from mantlet.edge.pack_plan import Label
 from mantlet.edge.software_tpm import Authority
 from mantlet.edge.tools import ToolsTree
 from mantlet.release.deployment import new_deployment, sign
@@ -34,11 +35,15 @@ from mantlet.tpm.protected_storage import Entropy
 from mantlet.verifier.credential import Credential
 from mantlet.verifier.quote import Session
 from mantlet.verifier.verify import Request, verify
+from mantlet.weights.approve import approve
 from mantlet.weights.seal import SealedModel, seal
 from mantlet_measure import evidence
+from mantlet_measure.approvals import Image
 from mantlet_measure.evidence import State
+from mantlet_measure.handover import Handover
 
 MODEL_ID = "bench"
+LABEL = Label(id=MODEL_ID, version="1", epoch=1)
 SERVING = Line("serve", "ok")
 BOOT_SECONDS = 600.0
 _AWAITING_KEY = Line("unseal", "awaiting-key")
@@ -111,7 +116,13 @@ class Site:
     def pack(self) -> Pack:
         """The model's pack."""
         return pack.write(
-            self.model, self.folder / "pack", model_id=MODEL_ID, file=None, key_file=None, tools=self.tools
+            self.model,
+            self.folder / "pack",
+            label=LABEL,
+            file=None,
+            key_file=None,
+            owner=self.keys.owner(),
+            tools=self.tools,
         )
 
     @cached_property
@@ -180,15 +191,22 @@ class Site:
         model = self.pack.descriptor.model
         with self._connect() as connection:
             result = attest(connection, self._question(State.AWAITING_KEY))
-            key = seal(
+            policy_key = appraisal.read_policy_key(self.keys.policy())
+            sealed_key = seal(
                 self.pack.key_file.read_bytes(),
                 srk_public=result.storage_key_public,
                 model=SealedModel(id=model.id, root_hash=model.root_hash),
-                expected=result.registers,
-                policy_key=appraisal.read_policy_key(self.keys.policy()),
+                policy_key=policy_key.public_key(),
                 entropy=secrets.token_bytes,
             )
-            hand_over(connection, key)
+            approvals = approve(
+                result.registers,
+                model_id=model.id,
+                epoch=model.epoch,
+                image=Image(id=result.image_id, version=result.image_version),
+                policy_key=policy_key,
+            )
+            hand_over(connection, Handover(sealed_key=sealed_key, approvals=approvals))
 
     def _ask(self) -> Exchange:
         question = self._question(State.SERVING)
