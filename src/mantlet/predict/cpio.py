@@ -5,6 +5,7 @@ Follows Linux, Documentation/driver-api/early-userspace/buffer-format.rst and in
 to back, keeps nothing, and stops at limits: an initrd is data like any other. It does not unpack.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from mantlet_measure.errors import DecodeError, shown
 WHAT = "initrd"
 _MAGICS = (b"070701", b"070702")
 _HEADER = 110
+_NUMBERS = re.compile(rb"[0-9A-Fa-f]{104}")
 _TRAILER = "TRAILER!!!"
 # Linux knows no longer path (PATH_MAX).
 _NAME_LIMIT = 4096
@@ -132,12 +134,10 @@ def _archive(reader: _Reader, keep: int) -> Iterator[Entry]:
         head = reader.take(_HEADER, _HEADER)
         if head[:6] not in _MAGICS:
             raise DecodeError(WHAT, expected="cpio (newc)", found=shown(head[:6]), offset=reader.at)
-        try:
-            numbers = [int(head[start : start + 8], 16) for start in range(6, _HEADER, 8)]
-        except ValueError:
-            raise DecodeError(
-                WHAT, expected="hexadecimal cpio numbers", found=shown(head), offset=reader.at
-            ) from None
+        # int() would also take signs, blanks and underscores.
+        if not _NUMBERS.fullmatch(head, 6):
+            raise DecodeError(WHAT, expected="hexadecimal cpio numbers", found=shown(head), offset=reader.at)
+        numbers = [int(head[start : start + 8], 16) for start in range(6, _HEADER, 8)]
         mode, size, name_size = numbers[1], numbers[6], numbers[11]
         if not 0 < name_size <= _NAME_LIMIT:
             raise DecodeError(

@@ -170,6 +170,7 @@ def test_separator_closes_its_registers_and_no_others(register: int) -> None:
 BROKEN = {
     "not cpio": b"MZ not an initrd",
     "header": b"070701" + b"x" * 104,
+    "negative mode": record("a", b"b").replace(b"000081A4", b"-00081A4", 1) + cpio_of({}),
     "short": cpio_of(PHASE)[:200],
     "no trailer": record("a", b"b"),
     "long path": record("a" * 5000, b""),
