@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from mantlet.tpm.protected_storage import kdfa, sized
 from mantlet.verifier.credential import Credential
+from mantlet.weights.approve import policy_key_public
 from mantlet_measure import dsse
 from mantlet_measure.cel import AgentRecord, agent_record
 from mantlet_measure.deployment import PAYLOAD_TYPE, Deployment, Model
@@ -110,6 +111,9 @@ class Machine:
     firmware: tuple[Event, ...] = field(default_factory=firmware_events)
     system: tuple[Event, ...] = field(default_factory=system_events)
     manifest: bytes = b""
+    policy_key: ec.EllipticCurvePrivateKey = field(
+        default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
+    )
     deployment_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     envelope: dsse.Envelope | None = None
     state: State = State.SERVING
@@ -150,6 +154,7 @@ class Machine:
                 hash_offset=8192,
                 size=12288,
             ),
+            policy_key=name(policy_key_public(self.policy_key.public_key())),
             runtime="llama-server",
         )
 

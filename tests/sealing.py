@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mantlet.weights.approve import approve, raise_epoch
+from mantlet.weights.approve import approve, policy_key_public, raise_epoch
 from mantlet.weights.seal import SealedModel, seal
 from mantlet_measure.approvals import Approvals, Image
 from mantlet_measure.epoch import EpochStatement
 from mantlet_measure.handover import Handover
 from mantlet_measure.pcr import BANKS, Bank, extend
 from mantlet_measure.sealed import SealedKey
+from mantlet_measure.tpm_structs import name
 from mantlet_measure.words import agent_words
 
 MODEL = SealedModel(id="tiny", root_hash=bytes(range(32)))
@@ -31,6 +32,11 @@ class Owner:
         self.model = model
         self.policy_key = ec.generate_private_key(ec.SECP256R1())
         self.data_key = secrets.token_bytes(32)
+
+    @property
+    def name(self) -> bytes:
+        """The Name of the policy key, by which a deployment document names it."""
+        return name(policy_key_public(self.policy_key.public_key()))
 
     def seal(self, srk_public: bytes) -> SealedKey:
         return seal(

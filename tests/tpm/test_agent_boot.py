@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from tpm2_pytss import ESYS_TR, TSS2_Exception
 
 from mantlet.weights.seal import SealedModel
 from mantlet_agent import block, boot, inbox, serve, stages
@@ -29,6 +30,7 @@ from mantlet_measure import approvals, dsse, epoch, handover, sealed, strictjson
 from mantlet_measure import deployment as documents
 from mantlet_measure.cel import decode_agent_log
 from mantlet_measure.deployment import Deployment, Model
+from mantlet_measure.epoch_counter import EpochCounter
 from mantlet_measure.handover import Handover
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank, replay
 from mantlet_measure.words import agent_events
@@ -51,6 +53,7 @@ DOCUMENT = Deployment(
     image_version="1",
     manifest_sha256=b"m" * 32,
     model=MODEL,
+    policy_key=b"\x00\x0b" + b"p" * 32,
     runtime="llama-server",
 )
 RUNTIME = strictjson.encode(
@@ -66,6 +69,7 @@ class Machine:
         self.places = Places(root=root)
         self.signer = Ed25519PrivateKey.generate()
         self.owner = Owner()
+        self.document = dataclasses.replace(DOCUMENT, policy_key=self.owner.name)
         self.started: list[str] = []
         public = self.signer.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         record = {
@@ -89,7 +93,7 @@ class Machine:
         (self.places.devices / "ttyS0").write_bytes(b"")
         self.disk("vdb1", volume.PARTITION, bytes(1 << 20))
         self.disk("vdc1", "mantlet-weights", bytes(MODEL.size))
-        self.deploy(DOCUMENT)
+        self.deploy(self.document)
 
     def disk(self, name: str, partition: str, content: bytes) -> None:
         node, entry = self.places.devices / name, self.places.block / name
@@ -125,7 +129,7 @@ class Machine:
 
     def words(self, *, capped: bool = False) -> tuple:
         return agent_events(
-            deployment_sha256=hashlib.sha256(documents.encode(DOCUMENT)).digest(),
+            deployment_sha256=hashlib.sha256(documents.encode(self.document)).digest(),
             runtime_sha256=hashlib.sha256(RUNTIME).digest(),
             root_hash=MODEL.root_hash,
             capped=capped,
@@ -294,6 +298,41 @@ def test_approvals_of_another_model_end_the_boot(
     assert refused(machine, tpm, monkeypatch) == "mantlet unseal approvals-foreign"
 
 
+def test_a_key_under_another_policy_key_ends_the_boot_and_does_not_own_the_tpm(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.owner.policy_key = Owner().policy_key
+    given = machine.provide(tpm)
+    machine.provision(given)
+    assert refused(machine, tpm, monkeypatch) == "mantlet unseal policy-key-foreign"
+    counter = EpochCounter(policy_key=given.sealed_key.policy_key)
+    with pytest.raises(TSS2_Exception, match="handle"):
+        tpm.esapi.tr_from_tpmpublic(counter.handle)
+    assert not tpm.storage_root_is_persistent()
+    # The owner's password is still the empty one.
+    tpm.esapi.hierarchy_change_auth(ESYS_TR.OWNER, b"")
+
+
+def test_a_strangers_key_is_dropped_and_the_owners_is_taken_after_it(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = machine.provide(tpm)
+    with monkeypatch.context() as stranger:
+        stranger.setattr(machine.owner, "policy_key", Owner().policy_key)
+        inbox.put(machine.places.inbox, handover.encode(machine.provide(tpm)))
+
+    def provision() -> None:
+        deadline = time.monotonic() + 20
+        while (Stage.UNSEAL, Code.POLICY_KEY_FOREIGN) not in serve.read_record(machine.places).verdicts:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        inbox.put(machine.places.inbox, handover.encode(good))
+
+    threading.Thread(target=provision, daemon=True).start()
+    assert run(machine, tpm, monkeypatch) == machine.owner.data_key
+    assert machine.lines()[3:5] == ["mantlet unseal awaiting-key", "mantlet unseal ok"]
+
+
 def test_a_statement_is_applied_once_the_machine_serves(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,7 +364,7 @@ def test_a_refused_statement_is_noted_and_the_machine_serves(
 def test_a_document_of_another_signer_is_refused_before_it_is_measured(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.deploy(DOCUMENT, signer=Ed25519PrivateKey.generate())
+    machine.deploy(machine.document, signer=Ed25519PrivateKey.generate())
     assert refused(machine, tpm, monkeypatch) == "mantlet configure document-unsigned"
     assert not any(tpm.read((15,))[Bank.SHA256][15])
 
@@ -333,14 +372,14 @@ def test_a_document_of_another_signer_is_refused_before_it_is_measured(
 def test_a_document_for_another_image_version_is_refused(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.deploy(dataclasses.replace(DOCUMENT, image_version="2"))
+    machine.deploy(dataclasses.replace(machine.document, image_version="2"))
     assert refused(machine, tpm, monkeypatch) == "mantlet configure document-foreign"
 
 
 def test_a_document_for_another_runtime_is_measured_and_refused(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.deploy(dataclasses.replace(DOCUMENT, runtime="other"))
+    machine.deploy(dataclasses.replace(machine.document, runtime="other"))
     assert refused(machine, tpm, monkeypatch) == "mantlet configure runtime-unknown"
     assert any(tpm.read((15,))[Bank.SHA256][15])
 
@@ -349,7 +388,7 @@ def test_a_signed_document_that_was_not_the_one_sealed_for_keeps_the_key_closed(
     machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.provision(machine.provide(tpm))
-    machine.deploy(dataclasses.replace(DOCUMENT, id="other"))
+    machine.deploy(dataclasses.replace(machine.document, id="other"))
     assert refused(machine, tpm, monkeypatch) == "mantlet unseal sealed-key-unapproved"
 
 

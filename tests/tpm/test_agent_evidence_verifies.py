@@ -73,6 +73,7 @@ class Booted:
                 image_version="1.2.3",
                 manifest_sha256=hashlib.sha256(MANIFEST).digest(),
                 model=MODEL,
+                policy_key=b"\x00\x0b" + b"p" * 32,
                 runtime="llama-server",
             )
         )

@@ -15,7 +15,7 @@ from mantlet.cli.boot import SERVING
 from mantlet.client.handover import Status, fetch_status
 from mantlet.edge import appraisal, project
 from mantlet.edge.machine import Line
-from mantlet.weights.approve import raise_epoch, sign_policy
+from mantlet.weights.approve import policy_key_public, raise_epoch, sign_policy
 from mantlet_measure import approvals, epoch, sealed, volume
 from mantlet_measure.approvals import Approvals
 from mantlet_measure.pcr import BANKS, ENFORCED
@@ -57,6 +57,13 @@ def approvals_of_another_owner(rig: Rig, site: Site) -> None:
     change_approvals(rig, site, lambda _: Owner().approve(registers))
 
 
+def key_and_approvals_of_another_owner(rig: Rig, site: Site) -> None:
+    stranger = Owner()
+    public = policy_key_public(stranger.policy_key.public_key())
+    change_key(rig, site, lambda key: replace(key, policy_key=public))
+    change_approvals(rig, site, lambda listed: replace(listed, policy_key=public))
+
+
 def approval_signed_for_another_purpose(rig: Rig, site: Site) -> None:
     def change(listed: Approvals) -> Approvals:
         (approval,) = listed.approvals
@@ -87,6 +94,7 @@ ATTACKS: dict[str, tuple[Callable[[Rig, Site], None], str]] = {
     "the sealed key of another root hash": (key_of_another_root_hash, "sealed-key-foreign"),
     "approvals for another policy reference": (approvals_for_another_purpose, "approvals-foreign"),
     "approvals of another policy key": (approvals_of_another_owner, "approvals-foreign"),
+    "key and approvals of another policy key": (key_and_approvals_of_another_owner, "policy-key-foreign"),
     "a signature for another policy reference": (approval_signed_for_another_purpose, "sealed-key-refused"),
     "no approvals": (no_approvals, "approvals-absent"),
     "a deleted epoch counter": (attack_tpm(tpm_attack.DELETE), "epoch-counter-absent"),

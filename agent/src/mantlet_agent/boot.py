@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mantlet_agent.release import Release
     from mantlet_agent.tpm import Tpm
     from mantlet_agent.unseal import SealedRelease
-    from mantlet_measure.deployment import Model
+    from mantlet_measure.deployment import Deployment
     from mantlet_measure.handover import Handover
 
 CAP_WORD = ("cap", words.CAP)
@@ -139,17 +139,17 @@ class Boot:
         """Release the data key: with what is on the volume, or with the first good handover."""
         from mantlet_agent.configuration import read_sealed_key
 
-        model = configuration.deployment.model
+        deployment = configuration.deployment
         blob = read_sealed_key(configuration.volume)
         if blob is not None:
-            return _release(tpm, model, _on_volume(configuration.volume, blob))
+            return _release(tpm, deployment, _on_volume(configuration.volume, blob))
         self._start({})
         inspection.copy_logs(self._places)
         self._recorder.conclude(Stage.UNSEAL, Code.AWAITING_KEY, state=State.AWAITING_KEY)
         for blob in inbox.arrivals(self._places.inbox, owner=self._serve_uid):
             try:
                 handover = _handed_over(blob)
-                released = _release(tpm, model, handover)
+                released = _release(tpm, deployment, handover)
             except StageError as refusal:
                 self._recorder.note(Stage.UNSEAL, refusal.code, state=State.AWAITING_KEY)
                 continue
@@ -227,16 +227,12 @@ def _handed_over(blob: bytes) -> Handover:
         raise StageError(Code.SEALED_KEY_MALFORMED, error.message) from error
 
 
-def _release(tpm: Tpm, model: Model, handover: Handover) -> tuple[SealedRelease, bytearray]:
+def _release(tpm: Tpm, deployment: Deployment, handover: Handover) -> tuple[SealedRelease, bytearray]:
+    from mantlet_agent.configuration import require_deployed
     from mantlet_agent.unseal import SealedRelease
 
-    sealed = handover.sealed_key
-    if (sealed.model, sealed.root_hash) != (model.id, model.root_hash):
-        raise StageError(
-            Code.SEALED_KEY_FOREIGN,
-            f"expected {model.id} {model.root_hash.hex()}, found {sealed.model} {sealed.root_hash.hex()}",
-        )
-    release = SealedRelease(tpm, sealed, handover.approvals)
+    require_deployed(deployment, handover.sealed_key)
+    release = SealedRelease(tpm, handover.sealed_key, handover.approvals)
     return release, release.data_key()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages configure and weights: the signed deployment document, and the two disks it speaks of.
+"""Stages configure and weights: the signed deployment document, the two disks and the keys it speaks of.
 
 Owns the reading and the refusals. It extends nothing and opens no weights: `boot` does, in that order.
 """
@@ -20,7 +20,9 @@ from mantlet_measure import deployment as documents
 from mantlet_measure import dsse, strictjson, volume
 from mantlet_measure.deployment import Deployment
 from mantlet_measure.errors import DecodeError
+from mantlet_measure.sealed import SealedKey
 from mantlet_measure.strictjson import Fields
+from mantlet_measure.tpm_structs import name
 
 WEIGHTS_PARTITION = "mantlet-weights"
 _IN_IMAGE_LIMIT = 64 << 10
@@ -89,6 +91,28 @@ def require_runtime(configuration: Configuration) -> None:
     declared, wanted = configuration.runtime.name, configuration.deployment.runtime
     if wanted != declared:
         raise StageError(Code.RUNTIME_UNKNOWN, f"expected runtime {declared}, found {wanted}")
+
+
+def require_deployed(deployment: Deployment, sealed: SealedKey) -> None:
+    """Refuse a sealed key of another model, or under another policy key, than the document names. StageError.
+
+    It comes before the key is loaded: the policy key of the first release owns the TPM for good.
+    """
+    model = deployment.model
+    if (sealed.model, sealed.root_hash) != (model.id, model.root_hash):
+        raise StageError(
+            Code.SEALED_KEY_FOREIGN,
+            f"expected {model.id} {model.root_hash.hex()}, found {sealed.model} {sealed.root_hash.hex()}",
+        )
+    try:
+        policy_key = name(sealed.policy_key)
+    except DecodeError as error:
+        raise StageError(Code.SEALED_KEY_MALFORMED, error.message) from error
+    if policy_key != deployment.policy_key:
+        raise StageError(
+            Code.POLICY_KEY_FOREIGN,
+            f"expected the policy key {deployment.policy_key.hex()}, found {policy_key.hex()}",
+        )
 
 
 def read_runtime(declaration: bytes) -> Runtime:

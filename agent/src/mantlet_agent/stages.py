@@ -66,6 +66,7 @@ class Code(StrEnum):
 
     SEALED_KEY_MALFORMED = "sealed-key-malformed"
     SEALED_KEY_FOREIGN = "sealed-key-foreign"
+    POLICY_KEY_FOREIGN = "policy-key-foreign"
     SEALED_KEY_UNAPPROVED = "sealed-key-unapproved"
     SEALED_KEY_REFUSED = "sealed-key-refused"
     APPROVALS_ABSENT = "approvals-absent"
@@ -122,6 +123,7 @@ MEANINGS: Mapping[Code, str] = MappingProxyType(
         Code.WEIGHTS_TRUNCATED: "The weights partition is smaller than the deployment document says.",
         Code.SEALED_KEY_MALFORMED: "The sealed key, or its slot, breaks its format.",
         Code.SEALED_KEY_FOREIGN: "The sealed key is another model's, or is wrapped for another TPM.",
+        Code.POLICY_KEY_FOREIGN: "The deployment document names another policy key than the sealed key.",
         Code.SEALED_KEY_UNAPPROVED: "No approval covers the registers of this boot.",
         Code.SEALED_KEY_REFUSED: "The TPM refused the approval or the unsealing.",
         Code.APPROVALS_ABSENT: "The deployment volume holds a sealed key and no approvals.",

@@ -43,7 +43,10 @@ class SealedRelease:
     """The release of one sealed key, under one of its approvals."""
 
     def __init__(self, tpm: Tpm, sealed: SealedKey, approvals: Approvals) -> None:
-        """Take both documents. StageError when they do not belong to each other."""
+        """Take both documents. StageError when they do not belong to each other.
+
+        That the deployment names their policy key is the caller's step (`configuration.require_deployed`).
+        """
         given = approvals.policy_key, approvals.policy_ref
         if given != (sealed.policy_key, sealed.policy_ref):
             raise StageError(

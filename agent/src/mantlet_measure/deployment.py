@@ -22,6 +22,8 @@ VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._~^+-]{0,62}"
 EPOCH_LIMIT = (1 << 32) - 1
 BLOCK = 4096
 _LIMIT = 64 << 10
+_NAME_SIZE = 34
+_SHA256 = b"\x00\x0b"
 _LARGEST = 1 << 46
 
 
@@ -52,13 +54,17 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """Which image runs which model, under which reference values."""
+    """Which image runs which model, under which reference values, and whose approvals open the model's key.
+
+    policy_key: 34 bytes, the Name (Part 1, *Names*) of the one policy key that this machine obeys.
+    """
 
     id: str
     image_id: str
     image_version: str
     manifest_sha256: bytes
     model: Model
+    policy_key: bytes
     runtime: str
 
 
@@ -127,11 +133,14 @@ def decode(payload: bytes) -> Deployment:
         image_version=image.text("version", pattern=VERSION_PATTERN),
         manifest_sha256=fields.hex("manifest_sha256", 32),
         model=model_from_fields(model),
+        policy_key=fields.hex("policy_key", _NAME_SIZE),
         runtime=fields.text("runtime", pattern=ID_PATTERN),
     )
     model.done()
     image.done()
     fields.done()
+    if not deployment.policy_key.startswith(_SHA256):
+        fields.refuse("policy_key", f"a Name with SHA-256, which starts with {_SHA256.hex()}")
     if encode(deployment) != payload:
         raise DecodeError(what, expected="canonical JSON", found="another spelling of the same document")
     return deployment
@@ -146,6 +155,7 @@ def encode(deployment: Deployment) -> bytes:
             "image": {"id": deployment.image_id, "version": deployment.image_version},
             "manifest_sha256": deployment.manifest_sha256.hex(),
             "model": model_to_value(deployment.model),
+            "policy_key": deployment.policy_key.hex(),
             "runtime": deployment.runtime,
         }
     )

@@ -17,13 +17,14 @@ from mantlet.release import manifest as manifests
 from mantlet.release.reference_values import ImageIdentity
 from mantlet.verifier.deployment import expected_deployment
 from mantlet.verifier.reference import reference_values
-from mantlet.weights.approve import approve
+from mantlet.weights.approve import approve, policy_key_public
 from mantlet_measure import dsse
 from mantlet_measure.approvals import Approvals, Image
-from mantlet_measure.deployment import PAYLOAD_TYPE, Model
+from mantlet_measure.deployment import PAYLOAD_TYPE, Deployment, Model
 from mantlet_measure.errors import MantletError
 from mantlet_measure.evidence import State
 from mantlet_measure.pcr import Bank
+from mantlet_measure.tpm_structs import name
 
 _LIMIT = 1 << 20
 
@@ -33,8 +34,13 @@ class ApprovedBoot:
     """A boot that may open the key of a model: whose image, and which registers when the key is asked for."""
 
     image: ImageIdentity
-    model: Model
+    deployment: Deployment
     registers: Mapping[Bank, Mapping[int, bytes]]
+
+    @property
+    def model(self) -> Model:
+        """The model whose key it may open."""
+        return self.deployment.model
 
     @property
     def epoch(self) -> int:
@@ -77,13 +83,25 @@ def computed(arguments: argparse.Namespace, question: Question) -> ApprovedBoot:
     release = manifests.decode(question.manifest)
     return ApprovedBoot(
         image=release.image,
-        model=measured.deployment.model,
+        deployment=measured.deployment,
         registers=reference_values(release, question.trust, measured).values,
     )
 
 
 def approvals(boot: ApprovedBoot, *, policy_key: Path) -> Approvals:
-    """Approve the boot with the policy key in a file. MantletError for an image that has no epoch."""
+    """Approve the boot with the policy key in a file.
+
+    MantletError for an image that has no epoch, or for a policy key that the deployment does not name.
+    """
+    key = appraisal.read_policy_key(policy_key)
+    found = name(policy_key_public(key.public_key()))
+    if found != boot.deployment.policy_key:
+        raise MantletError(
+            f"policy key: expected {boot.deployment.policy_key.hex()}, as the deployment document says, "
+            f"found {found.hex()}",
+            hint=f"pass the policy key that {boot.deployment.id} was deployed with, or deploy it again with "
+            "`mantlet deploy --policy-key FILE`",
+        )
     if boot.image.epoch == 0:
         raise MantletError(
             "manifest: expected an image with an epoch, found one without",
@@ -94,5 +112,5 @@ def approvals(boot: ApprovedBoot, *, policy_key: Path) -> Approvals:
         model_id=boot.model.id,
         epoch=boot.epoch,
         image=Image(id=boot.image.id, version=boot.image.version),
-        policy_key=appraisal.read_policy_key(policy_key),
+        policy_key=key,
     )

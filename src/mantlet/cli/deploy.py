@@ -4,12 +4,14 @@
 import argparse
 from pathlib import Path
 
-from mantlet.edge import deployment_disk, files, image, output, owner, project
+from mantlet.edge import appraisal, deployment_disk, files, image, output, owner, project
 from mantlet.edge.deployment_disk import Provision
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.tools import ToolsTree
 from mantlet.release.deployment import new_deployment, sign
 from mantlet_measure import approvals, epoch, sealed
+from mantlet_measure.errors import MantletError
+from mantlet_measure.tpm_structs import name
 
 _LIMIT = 1 << 20
 
@@ -30,6 +32,12 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         type=Path,
         metavar="FILE",
         help="PEM: who may sign the pack's descriptor (keys/owner.pem)",
+    )
+    parser.add_argument(
+        "--policy-key",
+        type=Path,
+        metavar="FILE",
+        help="PEM, P-256: whose approvals, alone, open the model's key there (keys/policy.pem)",
     )
     parser.add_argument(
         "--manifest", type=Path, metavar="FILE", help="measurements.json (default: of build/latest)"
@@ -53,20 +61,42 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def run(arguments: argparse.Namespace) -> int:
     """Sign and write."""
     provision = _provision(arguments)
+    policy_key = _policy_key(arguments.policy_key)
+    _require_policy_key(provision, policy_key)
     manifest = arguments.manifest or image.latest() / "measurements.json"
     model = owner.read_descriptor(arguments.pack, owner_key=arguments.owner_key).model
     document = new_deployment(
-        files.read(manifest, limit=_LIMIT, what="manifest"), model, id=arguments.id, runtime=arguments.runtime
+        files.read(manifest, limit=_LIMIT, what="manifest"),
+        model,
+        id=arguments.id,
+        runtime=arguments.runtime,
+        policy_key=policy_key,
     )
     envelope = sign(document, [KeyFolder(project.key_folder()).deployment()])
     deployment_disk.write(arguments.output, envelope, provision=provision, tools=ToolsTree.current())
     if arguments.json:
-        output.document({"volume": str(arguments.output), "id": document.id, "model": model.id})
+        output.document(
+            {
+                "volume": str(arguments.output),
+                "id": document.id,
+                "model": model.id,
+                "policy_key": policy_key.hex(),
+            }
+        )
     else:
         output.result(
             f"volume  {arguments.output}: {model.id} on {document.image_id} {document.image_version}"
         )
     return 0
+
+
+def _policy_key(path: Path | None) -> bytes:
+    """The Name of the policy key in a file; without one it is the checkout's, made when there is none."""
+    if path is None:
+        path = project.key_folder() / "policy.pem"
+        if not path.exists():
+            path = KeyFolder(project.key_folder()).policy()
+    return appraisal.read_policy_key_name(path)
 
 
 def _provision(arguments: argparse.Namespace) -> Provision:
@@ -85,3 +115,18 @@ def _provision(arguments: argparse.Namespace) -> Provision:
         approvals=None if listed is None else approvals.decode(listed),
         epoch=None if statement is None else epoch.decode(statement),
     )
+
+
+def _require_policy_key(provision: Provision, policy_key: bytes) -> None:
+    """Refuse what the machine would refuse: documents of a policy key that its deployment does not name."""
+    for option, document in (
+        ("--sealed-key", provision.sealed_key),
+        ("--approvals", provision.approvals),
+        ("--epoch-statement", provision.epoch),
+    ):
+        if document is not None and (found := name(document.policy_key)) != policy_key:
+            raise MantletError(
+                f"{option}: expected a document of the policy key {policy_key.hex()}, "
+                f"found one of {found.hex()}",
+                hint="pass with --policy-key the key that made it",
+            )

@@ -50,7 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     descriptor = _packed(arguments.model, keys=keys)
     model_id = descriptor.stem
     volume = state / "deployment.raw"
-    _call("deploy", "--id", "up", "--pack", str(descriptor), "--output", str(volume))
+    policy_key = str(keys.policy())
+    _call(
+        *("deploy", "--id", "up", "--pack", str(descriptor), "--policy-key", policy_key),
+        *("--output", str(volume)),
+    )
     hardware = Hardware(
         disk=build / "disk.raw",
         variables=build / "OVMF_VARS.fd",
@@ -76,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         address = f"127.0.0.1:{machine.port}"
         _call(
             *("weights", "seal", "--to", address, "--pack", str(descriptor)),
-            *("--key", str(keys.folder / f"{model_id}.key"), "--policy-key", str(keys.policy()), *trust),
+            *("--key", str(keys.folder / f"{model_id}.key"), "--policy-key", policy_key, *trust),
         )
         machine.wait_for(boot.SERVING, seconds=_BOOT_SECONDS, tell=tell)
         _call(

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 1
         boot = ApprovedBoot(
             image=manifests.decode(question.manifest).image,
-            model=result.deployment.model,
+            deployment=result.deployment,
             registers=result.registers,
         )
         output.step(f"Sealing the key of {boot.model.id} for this machine's TPM…")
@@ -118,6 +118,8 @@ def _made(
             f"found {key_id(data_key).hex()}",
             hint="pass the key file of this pack; `mantlet weights rekey` makes a new pack with a new key",
         )
+    # First, because it refuses a policy key that the machine would not obey.
+    approvals = approved_boot.approvals(boot, policy_key=arguments.policy_key)
     sealed_key = seal(
         data_key,
         srk_public=srk_public,
@@ -125,7 +127,6 @@ def _made(
         policy_key=appraisal.read_policy_key(arguments.policy_key).public_key(),
         entropy=secrets.token_bytes,
     )
-    approvals = approved_boot.approvals(boot, policy_key=arguments.policy_key)
     return Handover(sealed_key=sealed_key, approvals=approvals)
 
 

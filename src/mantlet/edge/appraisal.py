@@ -21,8 +21,10 @@ from mantlet.client.attest import Question
 from mantlet.edge import files, strict_yaml
 from mantlet.verifier import policy
 from mantlet.verifier.policy import AppraisalPolicy, Trust
+from mantlet.weights.approve import policy_key_public
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.evidence import State
+from mantlet_measure.tpm_structs import name
 
 _LIMIT = 1 << 20
 _PUBLIC_KEY_END = b"-----END PUBLIC KEY-----"
@@ -102,6 +104,20 @@ def read_policy_key(path: Path) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise _key_error(path, "policy key", "an EC private key")
     return key
+
+
+def read_policy_key_name(path: Path) -> bytes:
+    """Read a policy key, or its public half, and return its Name: 34 bytes. DecodeError on another kind."""
+    data = files.read(path, limit=_LIMIT, what="policy key")
+    if b"PRIVATE KEY-----" in data:
+        return name(policy_key_public(read_policy_key(path).public_key()))
+    try:
+        key = load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise _key_error(path, "policy key", "an EC key in PEM") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise _key_error(path, "policy key", "an EC key")
+    return name(policy_key_public(key))
 
 
 def _key_error(path: Path, what: str, expected: str) -> DecodeError:

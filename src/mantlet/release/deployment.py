@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The making of deployment documents: a release, a model and a runtime, tied together and signed.
+"""The making of deployment documents: a release, a model, a runtime and a policy key, tied together and
+signed.
 
 Owns the two steps from a manifest to an envelope. The document itself, which the agent decodes too, is
 `mantlet_measure.deployment`.
@@ -15,9 +16,12 @@ from mantlet_measure import deployment, dsse
 from mantlet_measure.deployment import Deployment, Model
 
 
-def new_deployment(manifest_bytes: bytes, model: Model, *, id: str, runtime: str) -> Deployment:
+def new_deployment(
+    manifest_bytes: bytes, model: Model, *, id: str, runtime: str, policy_key: bytes
+) -> Deployment:
     """Return the document that deploys `model` on the image of this measurements.json.
 
+    policy_key: the Name of the policy key whose approvals, and no other's, open the model's key there.
     DecodeError when the manifest is not one, or when an identifier breaks the document's own rules.
     """
     image = manifest.decode(manifest_bytes).image
@@ -27,6 +31,7 @@ def new_deployment(manifest_bytes: bytes, model: Model, *, id: str, runtime: str
         image_version=image.version,
         manifest_sha256=hashlib.sha256(manifest_bytes).digest(),
         model=model,
+        policy_key=policy_key,
         runtime=runtime,
     )
     # What the agent would refuse is refused here, before it is signed.

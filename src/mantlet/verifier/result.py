@@ -52,6 +52,7 @@ def result_to_value(result: AttestationResult) -> dict[str, object]:
         "manifest_sha256": result.manifest_sha256.hex(),
         "deployment": result.deployment.id,
         "model": {"id": result.deployment.model.id, "root_hash": result.deployment.model.root_hash.hex()},
+        "policy_key": result.deployment.policy_key.hex(),
         "runtime_sha256": result.runtime_sha256.hex(),
         "tls_spki_sha256": result.tls_spki_sha256.hex(),
         "attestation_key": result.attestation_key_name.hex(),

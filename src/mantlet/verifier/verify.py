@@ -193,7 +193,8 @@ def _appraise(
         step.passed(
             expected=f"signed by one of {len(request.trust.deployment_keys)} keys, and measured",
             observed=f"deployment {document.id}, model {document.model.id}, "
-            f"runtime {document.runtime} {_short(measured.runtime_sha256)}",
+            f"runtime {document.runtime} {_short(measured.runtime_sha256)}, "
+            f"policy key {_short(document.policy_key)}",
         )
     # (10)
     with ledger.step(Step.REFERENCE_VALUES) as step:

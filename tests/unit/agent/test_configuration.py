@@ -2,18 +2,22 @@
 """The deployment document at the door of the agent: every way in which it is not what was signed here."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from mantlet.weights.approve import policy_key_public
 from mantlet_agent import configuration
 from mantlet_agent.stages import Code, StageError
 from mantlet_measure import deployment as documents
 from mantlet_measure import dsse
 from mantlet_measure.deployment import PAYLOAD_TYPE, Deployment, Model
 from mantlet_measure.errors import DecodeError
+from tests.sealing import Owner
+from tests.unit.measure import samples
 
 IMAGE = ("mantlet", "1.2")
 DOCUMENT = Deployment(
@@ -32,6 +36,7 @@ DOCUMENT = Deployment(
         hash_offset=4096,
         size=8192,
     ),
+    policy_key=b"\x00\x0b" + b"p" * 32,
     runtime="llama-server",
 )
 PAYLOAD = documents.encode(DOCUMENT)
@@ -144,6 +149,35 @@ def test_all_keys_of_the_image_are_trusted() -> None:
 def test_an_image_that_trusts_nobody_or_another_algorithm_does_not_boot(pem: bytes) -> None:
     with pytest.raises(ValueError, match=r"Ed25519|trusts no"):
         configuration.trusted_keys(pem)
+
+
+OWNER = Owner()
+DEPLOYED = dataclasses.replace(DOCUMENT, policy_key=OWNER.name)
+SEALED = dataclasses.replace(
+    samples.SEALED, root_hash=bytes(32), policy_key=policy_key_public(OWNER.policy_key.public_key())
+)
+
+
+def test_a_key_of_the_deployed_model_under_the_named_policy_key_is_taken() -> None:
+    configuration.require_deployed(DEPLOYED, SEALED)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"model": "other"}, Code.SEALED_KEY_FOREIGN),
+        ({"root_hash": b"x" * 32}, Code.SEALED_KEY_FOREIGN),
+        ({"policy_key": policy_key_public(Owner().policy_key.public_key())}, Code.POLICY_KEY_FOREIGN),
+        ({"policy_key": SEALED.policy_key + b"\0"}, Code.POLICY_KEY_FOREIGN),
+        ({"policy_key": SEALED.policy_key.replace(b"\x00\x0b", b"\x00\x0c", 1)}, Code.POLICY_KEY_FOREIGN),
+        ({"policy_key": b"\x00\x23\x00\x04"}, Code.SEALED_KEY_MALFORMED),
+        ({"policy_key": b""}, Code.SEALED_KEY_MALFORMED),
+    ],
+)
+def test_a_key_that_the_document_does_not_name_is_refused(change: dict[str, Any], code: Code) -> None:
+    with pytest.raises(StageError) as refusal:
+        configuration.require_deployed(DEPLOYED, dataclasses.replace(SEALED, **change))
+    assert refusal.value.code is code
 
 
 def test_the_image_is_named_by_its_os_release() -> None:

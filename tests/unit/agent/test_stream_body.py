@@ -184,6 +184,7 @@ def test_a_partition_that_cannot_hold_the_whole_body_is_refused(
         image_version="1",
         manifest_sha256=bytes(32),
         model=model,
+        policy_key=b"\x00\x0b" + b"p" * 32,
         runtime="llama-server",
     )
     if found:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from mantlet.cli import main
+from mantlet.edge.appraisal import read_policy_key_name
 from mantlet.release import manifest as manifests
 from mantlet.weights.approve import policy_key_public
 from mantlet.weights.policy import pcr_policy
@@ -33,8 +35,10 @@ def machine() -> Machine:
 
 
 @pytest.fixture
-def owner(tmp_path: Path) -> Owner:
+def owner(machine: Machine, tmp_path: Path) -> Owner:
+    """The owner whose policy key the deployment names."""
     made = Owner()
+    made.policy_key = machine.policy_key
     write_key(tmp_path / "policy.pem", made.policy_key)
     (tmp_path / "data.key").write_bytes(made.data_key)
     return made
@@ -101,6 +105,15 @@ def test_approve_signs_nothing_for_an_image_without_an_epoch(
     assert not (tmp_path / "approvals.json").exists()
 
 
+def test_approve_signs_nothing_with_a_policy_key_that_the_deployment_does_not_name(
+    machine: Machine, approving: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_key(tmp_path / "policy.pem", ec.generate_private_key(ec.SECP256R1()))
+    assert main(approving, {}) == 1
+    assert f"expected {machine.deployment.policy_key.hex()}" in capsys.readouterr().err
+    assert not (tmp_path / "approvals.json").exists()
+
+
 def test_raise_signs_a_statement(owner: Owner, tmp_path: Path) -> None:
     words = ["release", "epoch", "raise", "7", "--policy-key", str(tmp_path / "policy.pem")]
     assert main([*words, "--output", str(tmp_path / "epoch.json")], {}) == 0
@@ -162,3 +175,63 @@ def test_deploy_takes_a_sealed_key_and_approvals_together_only(tmp_path: Path, o
     with pytest.raises(SystemExit) as caught:
         main([*words, option, str(tmp_path / "half.json")], {})
     assert caught.value.code == 2
+
+
+@pytest.fixture
+def deploying(machine: Machine, owner: Owner, tmp_path: Path) -> list[str]:
+    """The words that deploy under the owner's policy key; there is no pack."""
+    public = owner.policy_key.public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "policy.pub").write_bytes(pem)
+    return [
+        *("deploy", "--id", "x", "--pack", str(tmp_path / "none"), "--output", str(tmp_path / "volume.raw")),
+        *("--policy-key", str(tmp_path / "policy.pub")),
+    ]
+
+
+def test_deploy_puts_nothing_of_another_policy_key_on_the_volume(
+    machine: Machine, deploying: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = Owner().provide(machine.evidence(bytes(32), bytes(32)).srk.public, machine.registers)
+    contents = {
+        "--sealed-key": sealed.encode(given.sealed_key),
+        "--approvals": approvals.encode(given.approvals),
+    }
+    words = []
+    for option, content in contents.items():
+        (tmp_path / option).write_bytes(content)
+        words += [option, str(tmp_path / option)]
+    assert main([*deploying, *words], {}) == 1
+    assert f"the policy key {machine.deployment.policy_key.hex()}" in capsys.readouterr().err
+    (tmp_path / "epoch").write_bytes(epoch.encode(Owner().raise_epoch(2)))
+    assert main([*deploying, "--epoch-statement", str(tmp_path / "epoch")], {}) == 1
+    assert "--epoch-statement: expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_policy_key_is_named_by_either_half(
+    machine: Machine, deploying: list[str], tmp_path: Path, private: bool
+) -> None:
+    path = tmp_path / ("policy.pem" if private else "policy.pub")
+    assert read_policy_key_name(path) == machine.deployment.policy_key
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"something else",
+        Ed25519PrivateKey.generate()
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        ec.generate_private_key(ec.SECP384R1())
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    ],
+    ids=["no key", "Ed25519", "P-384"],
+)
+def test_deploy_names_no_policy_key_of_another_kind(
+    deploying: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (tmp_path / "policy.pub").write_bytes(content)
+    assert main(deploying, {}) == 1
+    assert "policy key" in capsys.readouterr().err

@@ -64,7 +64,7 @@ def options(front: Front, tmp_path: Path) -> list[str]:
 @pytest.fixture
 def sealing(front: Front, tmp_path: Path) -> list[str]:
     """The options that name the model owner's files."""
-    policy_key = ec.generate_private_key(ec.SECP256R1())
+    policy_key = front.machine.policy_key
     owner = Ed25519PrivateKey.generate()
     (tmp_path / "owner.key").write_bytes(
         owner.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -148,6 +148,8 @@ def test_verify_writes_one_json_document(
     assert main(["verify", url(front), *options, "--json"], {}) == code
     value = json.loads(capsys.readouterr().out)
     assert value["verdict"] == ("accepted" if capped else "refused")
+    if capped:
+        assert value["policy_key"] == front.machine.deployment.policy_key.hex()
     assert len(value["steps"]) == 11
 
 
@@ -245,6 +247,24 @@ def test_seal_gives_nothing_for_a_descriptor_that_a_stranger_signed(
     assert main(["weights", "seal", "--to", f"127.0.0.1:{front.port}", *sealing, *options], {}) == 1
     assert "expected 1 signatures out of 1 trusted keys" in capsys.readouterr().err
     assert front.seen == []
+
+
+def test_seal_gives_nothing_under_a_policy_key_that_the_deployment_does_not_name(
+    front: Front,
+    options: list[str],
+    sealing: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    front.machine.state, front.machine.capped = State.AWAITING_KEY, False
+    other = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "policy.pem").write_bytes(
+        other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    assert main(["weights", "seal", "--to", f"127.0.0.1:{front.port}", *sealing, *options], {}) == 1
+    expected = front.machine.deployment.policy_key.hex()
+    assert f"policy key: expected {expected}, as the deployment document says" in capsys.readouterr().err
+    assert "/.well-known/mantlet/sealed-key" not in front.seen
 
 
 @pytest.mark.parametrize(

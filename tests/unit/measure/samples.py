@@ -35,6 +35,7 @@ DEPLOYMENT = Deployment(
     image_version="0.1.0",
     manifest_sha256=b"\x33" * 32,
     model=MODEL,
+    policy_key=b"\x00\x0b" + b"p" * 32,
     runtime="llama-server",
 )
 SEALED = SealedKey(

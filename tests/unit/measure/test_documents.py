@@ -63,6 +63,23 @@ def test_model_that_breaks_its_own_geometry_or_names_is_refused(change: dict[str
         deployment.decode(deployment.encode(dataclasses.replace(DEPLOYMENT, model=model)))
 
 
+@pytest.mark.parametrize(
+    "policy_key",
+    [b"", b"\x00\x0b" + bytes(31), b"\x00\x0c" + bytes(32), b"\x00\x0c" + bytes(48), b"\x00\x0b" + bytes(33)],
+    ids=["none", "short", "another algorithm", "SHA-384", "long"],
+)
+def test_deployment_document_whose_policy_key_is_no_name_is_refused(policy_key: bytes) -> None:
+    with pytest.raises(DecodeError, match="deployment document: policy_key"):
+        deployment.decode(deployment.encode(dataclasses.replace(DEPLOYMENT, policy_key=policy_key)))
+
+
+def test_deployment_document_without_a_policy_key_is_refused() -> None:
+    value = json.loads(deployment.encode(DEPLOYMENT))
+    del value["policy_key"]
+    with pytest.raises(DecodeError, match="policy_key"):
+        deployment.decode(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
 def test_sealed_key_survives_a_round_trip() -> None:
     assert sealed.decode(sealed.encode(SEALED)) == SEALED
 

@@ -36,6 +36,7 @@ DEPLOYMENT = Deployment(
         hash_offset=8192,
         size=12288,
     ),
+    policy_key=b"\x00\x0b" + b"p" * 32,
     runtime="llama-server",
 )
 

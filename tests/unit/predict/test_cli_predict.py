@@ -16,7 +16,7 @@ from mantlet.release.deployment import new_deployment, sign
 from mantlet.release.manifest import Basis
 from mantlet_measure import dsse
 from mantlet_measure.pcr import ENFORCED, Bank, replay
-from tests.unit.measure.samples import MODEL, RELEASE_KEY
+from tests.unit.measure.samples import DEPLOYMENT, MODEL, RELEASE_KEY
 from tests.unit.predict import media
 from tests.unit.predict.test_disk import LOADER
 from tests.unit.predict.test_recorded import FIRMWARE, _source, record, recorded
@@ -201,7 +201,9 @@ def test_phases_are_shown_one_after_the_other(build: Path, capsys: pytest.Captur
 def test_register_15_follows_the_words_for_a_deployment_document(
     build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    document = new_deployment(manifest.encode(MANIFEST), MODEL, id="demo", runtime="llama-server")
+    document = new_deployment(
+        manifest.encode(MANIFEST), MODEL, id="demo", runtime="llama-server", policy_key=DEPLOYMENT.policy_key
+    )
     path = tmp_path / "deployment.json"
     path.write_bytes(dsse.encode(sign(document, [RELEASE_KEY])))
     held = _json(capsys, build, "--deployment", path)["platforms"]["qemu-ovmf"]["banks"]["sha256"]["15"]

@@ -17,7 +17,7 @@ from mantlet.release.manifest import Basis, Platform, Proof
 from mantlet_measure import deployment, dsse
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import ALL_BANKS, BANKS
-from tests.unit.measure.samples import MODEL, RELEASE_KEY
+from tests.unit.measure.samples import DEPLOYMENT, MODEL, RELEASE_KEY
 from tests.unit.release.samples import MANIFEST, expected
 
 SCHEMA = Path(__file__).parents[3] / "policies" / "schema" / "measurements.json"
@@ -115,7 +115,13 @@ def test_manifest_of_a_foreign_image_survives_without_name_and_root_hash() -> No
 def test_deployment_of_an_image_without_a_name_is_refused() -> None:
     foreign = dataclasses.replace(MANIFEST, image=dataclasses.replace(MANIFEST.image, id=""))
     with pytest.raises(DecodeError, match="id"):
-        new_deployment(manifest.encode(foreign), MODEL, id="demo", runtime="llama-server")
+        new_deployment(
+            manifest.encode(foreign),
+            MODEL,
+            id="demo",
+            runtime="llama-server",
+            policy_key=DEPLOYMENT.policy_key,
+        )
 
 
 def test_manifest_carries_further_banks_recorded_registers_and_reasons() -> None:
@@ -149,7 +155,9 @@ def test_manifest_in_another_spelling_is_refused() -> None:
 
 def test_new_deployment_ties_manifest_model_and_runtime() -> None:
     data = manifest.encode(MANIFEST)
-    document = new_deployment(data, MODEL, id="demo", runtime="llama-server")
+    document = new_deployment(
+        data, MODEL, id="demo", runtime="llama-server", policy_key=DEPLOYMENT.policy_key
+    )
     assert document.manifest_sha256 == hashlib.sha256(data).digest()
     assert (document.image_id, document.image_version, document.model) == ("mantlet", "0.1.0", MODEL)
     envelope = sign(document, [RELEASE_KEY])
@@ -161,10 +169,18 @@ def test_new_deployment_ties_manifest_model_and_runtime() -> None:
 
 def test_deployment_that_the_agent_would_refuse_is_refused_before_it_is_signed() -> None:
     with pytest.raises(DecodeError, match="deployment document: id"):
-        new_deployment(manifest.encode(MANIFEST), MODEL, id="Not An Id", runtime="llama-server")
+        new_deployment(
+            manifest.encode(MANIFEST),
+            MODEL,
+            id="Not An Id",
+            runtime="llama-server",
+            policy_key=DEPLOYMENT.policy_key,
+        )
 
 
 def test_deployment_document_is_not_signed_by_nobody() -> None:
-    document = new_deployment(manifest.encode(MANIFEST), MODEL, id="demo", runtime="llama-server")
+    document = new_deployment(
+        manifest.encode(MANIFEST), MODEL, id="demo", runtime="llama-server", policy_key=DEPLOYMENT.policy_key
+    )
     with pytest.raises(ValueError, match="needs a signature"):
         sign(document, [])
