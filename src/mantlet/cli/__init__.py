@@ -53,6 +53,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("verify", "verify", "verify a running machine; sends no prompt"),
     Verb("ask", "ask", "verify a machine, then send it one prompt"),
     Verb("explain", "explain", "say in words why registers differ"),
+    Verb("audit", "audit", "look at a built image for ways in"),
     Verb("diff", "diff", "say what moved between two builds, and why"),
     Verb("bench", "bench", "measure speed and size against the stated bounds"),
 )

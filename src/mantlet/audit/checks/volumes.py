@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the root file system rests on: its hash tree, the signature of that, and partitions beside it.
+
+The root hash was computed again over the data; it is compared with the one in the UKI's command line, which
+is what the kernel opens the volume with. That the signature verifies is the kernel's matter; here it must be
+there and name the same hash.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from mantlet.audit.finding import Finding, Policy, Severity
+from mantlet.audit.image import Image
+
+ROOT_HASH, SIGNATURE, STATE = "verity-root-hash", "verity-signature", "unverified-partition"
+# UAPI.3, *Discoverable Partitions Specification*: what needs no verity, or is part of it, by type (x86-64).
+BOOT_TYPES: Mapping[str, str] = MappingProxyType(
+    {"c12a7328-f81f-11d2-ba4b-00a0c93ec93b": "esp", "bc13c2ff-59e6-4262-a352-b275fd6f7172": "xbootldr"}
+)
+ROOT_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "4f68bce3-e8cd-4db1-96e7-fbcaf984b709": "root",
+        "8484680c-9521-48c6-9c11-b0720656f69e": "usr",
+        "b921b045-1df0-41c3-af44-4c6f280d3fae": "root",
+        "b0e01050-ee5f-4390-949a-9101b17104e9": "usr",
+    }
+)
+VERITY_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "2c7357ed-ebd2-46d9-aec1-23d437ec2bf5": "root",
+        "77ff5f63-e7b6-4633-acf4-1565b864c0e6": "usr",
+        "df3300ce-d69f-4c92-978c-9bfb0f38d820": "root",
+        "6e11a4e7-fbca-4ded-b9e9-e1a512bb664e": "usr",
+    }
+)
+SIGNATURE_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "41092b05-9fc8-4523-994f-2def0408b176": "root",
+        "e7bb33fb-06cf-4e81-8273-e543b413e2e2": "usr",
+        "6db69de6-29f4-4758-a7a5-962190f00ce3": "root",
+        "c23ce4ff-44bd-4b00-b2d4-b41b3419e02a": "usr",
+    }
+)
+_WORDS: Mapping[str, str] = MappingProxyType({"root": "roothash", "usr": "usrhash"})
+
+
+def root_hash(image: Image, policy: Policy) -> Iterator[Finding]:
+    """The file systems lie on dm-verity, under the root hash in the UKI."""
+    said = {
+        (kernel.path, of): kernel.values(word)[-1:] for kernel in image.kernels for of, word in _WORDS.items()
+    }
+    for (path, of), values in said.items():
+        volume = next((volume for volume in image.volumes if volume.of == of), None)
+        if volume is None and of == "usr":
+            continue
+        if not values or not values[0]:
+            # A root of nothing but mount points, over a verified /usr, is systemd's volatile root.
+            if of == "root" and said[path, "usr"]:
+                continue
+            yield _finding(ROOT_HASH, path, f"{_WORDS[of]}= in the command line", "none")
+        elif volume is None or not volume.computed:
+            yield _finding(ROOT_HASH, path, f"a hash tree for {of}", "none")
+        elif volume.computed != values[0].lower():
+            yield _finding(ROOT_HASH, path, f"{_WORDS[of]}={volume.computed}, computed", values[0])
+
+
+def signature(image: Image, policy: Policy) -> Iterator[Finding]:
+    """The root hash is signed, so that the kernel can tell the volume from any other."""
+    for volume in image.volumes:
+        if not volume.signed:
+            yield _finding(SIGNATURE, volume.of, "a partition with the signature of the root hash", "none")
+        elif volume.computed and volume.signed != volume.computed:
+            yield _finding(
+                SIGNATURE, volume.of, f"a signature of {volume.computed}", f"one of {volume.signed}"
+            )
+
+
+def state(image: Image, policy: Policy) -> Iterator[Finding]:
+    """There is no partition whose content nobody verifies."""
+    known = {**BOOT_TYPES, **ROOT_TYPES, **VERITY_TYPES, **SIGNATURE_TYPES}
+    for partition in image.partitions:
+        if str(partition.type) not in known:
+            yield Finding(
+                rule=STATE,
+                severity=Severity.MEDIUM,
+                subject=f"partition {partition.number} {partition.name}".rstrip(),
+                expected="EFI system partition, verified file systems, and what verifies them",
+                found=f"type {partition.type}",
+                hint="keep state out of the image, or open it under a key that is made anew in each boot",
+            )
+
+
+def _finding(rule: str, subject: str, expected: str, found: str) -> Finding:
+    return Finding(
+        rule=rule,
+        severity=Severity.HIGH,
+        subject=subject,
+        expected=expected,
+        found=found,
+        hint="build with Verity=signed (mkosi) or repart's Verity=data, hash and signature",
+    )

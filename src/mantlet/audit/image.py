@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image to audit: partitions, the files of the EFI system partition, UKIs, and the unpacked file systems.
+
+Owns the types alone. They say what is there, in nobody's layout: an image without a part has none of it, and
+what that means is for the checks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mantlet.audit.tree import Tree
+from mantlet.predict.gpt import Partition
+
+
+class Signature(StrEnum):
+    """What a UKI's own signature for Secure Boot is."""
+
+    NONE = "none"
+    SOUND = "sound"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """A UKI: where it lies, its built-in command line, the sections of its PE in order, its signature."""
+
+    path: str
+    cmdline: str
+    sections: tuple[str, ...]
+    signature: Signature
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the command line."""
+        return tuple(self.cmdline.split())
+
+    def values(self, name: str) -> tuple[str | None, ...]:
+        """Return what each word `name` or `name=…` says, in order; None where it has no value."""
+        found: list[str | None] = []
+        for word in self.words:
+            # Linux, kernel/params.c: dashes and underscores are the same in names.
+            key, equals, value = word.partition("=")
+            if key.replace("-", "_") == name.replace("-", "_"):
+                found.append(value if equals else None)
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerityVolume:
+    """A file system and the dm-verity partitions that fit it.
+
+    of: `root` or `usr`. computed: the root hash over the data, hexadecimal, or empty without a hash
+    partition. signed: the root hash that the signature partition names, or empty without one.
+    """
+
+    of: str
+    computed: str
+    signed: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """Everything that the checks look at.
+
+    id: IMAGE_ID, or empty. esp: files of the EFI system partition (and of XBOOTLDR), with their sizes.
+    pe_files: those of them that are programs. enforced: the registers that release a key by platform, where
+    a manifest says so. exposures: of the root's services, from 0 to 10; None where that could not be told.
+    """
+
+    id: str
+    partitions: tuple[Partition, ...]
+    esp: Mapping[str, int]
+    pe_files: frozenset[str]
+    kernels: tuple[Kernel, ...]
+    volumes: tuple[VerityVolume, ...]
+    trees: tuple[Tree, ...]
+    enforced: Mapping[str, tuple[int, ...]]
+    exposures: Mapping[str, float | None]

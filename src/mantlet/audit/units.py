@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What systemd would start in a tree: units with their drop-ins, links resolved, from the default target on.
+
+Follows systemd.unit(5), *Unit File Load Path*: the first folder that has a unit wins, drop-ins are added,
+a link to /dev/null masks. What generators would add at boot is not in it: they are a finding of their own.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mantlet.audit.tree import INITRD, Setting, Tree
+
+# The strongest first.
+UNIT_FOLDERS: tuple[str, ...] = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+KINDS = frozenset({"service", "socket", "target", "mount", "automount", "timer", "path", "slice", "swap"})
+# Settings that make a unit start others.
+_STARTING = frozenset(
+    {"Wants", "Requires", "Requisite", "BindsTo", "Upholds", "Unit", "Service", "OnFailure"}
+)
+_FOLDERS = ("wants", "requires", "upholds")
+# What the default target of each needs without saying so (systemd.service(5), *Default Dependencies*).
+_IMPLIED = ("sysinit.target", "basic.target")
+_TRIGGERS = (".socket", ".path", ".timer", ".automount")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Units:
+    """The units of a tree: for each name the file that counts, and for each folder what lies in it.
+
+    aliases: the other names of a unit, which are links to it.
+    """
+
+    tree: Tree
+    files: Mapping[str, str]
+    aliases: Mapping[str, tuple[str, ...]]
+    dropped: Mapping[str, tuple[str, ...]]
+
+    def file(self, name: str) -> str | None:
+        """Return the file of a unit or of its template; None when there is none or it is masked."""
+        for candidate in (name, template(name)):
+            if (path := self.files.get(candidate)) is not None:
+                return None if self._is_masked(path) else path
+        return None
+
+    def resolved(self, name: str) -> str | None:
+        """Return a unit's own name instead of an alias; None as for `file`."""
+        path = self.file(name)
+        found = None if path is None else self.tree.resolve(path)
+        if found is None:
+            return None
+        own = found.rsplit("/", 1)[1]
+        # An instance is a unit of its own, whose file is the template's.
+        return name if own == template(name) else own
+
+    def settings(self, name: str) -> Iterator[Setting]:
+        """Yield the settings of a unit and of its drop-ins, in the order in which systemd reads them."""
+        path = self.file(name)
+        if path is None:
+            return
+        yield from self.tree.settings(path)
+        kind = name.rsplit(".", 1)[1]
+        for owner in dict.fromkeys((kind, template(name), *self.aliases.get(name, ()), name)):
+            for part in self.dropped.get(f"{owner}.d", ()):
+                if part.endswith(".conf"):
+                    yield from self.tree.settings(part)
+
+    def present(self) -> tuple[str, ...]:
+        """Return the names of all units that are there and not masked, sorted."""
+        return tuple(sorted(name for name in self.files if self.file(name) is not None))
+
+    def started(self) -> frozenset[str]:
+        """Return the names of all units that a boot starts by itself, or falls back to when one fails."""
+        first = "initrd.target" if self.tree.name.startswith(INITRD) else "default.target"
+        waiting = [first, *_IMPLIED]
+        found: set[str] = set()
+        while waiting:
+            name = self.resolved(waiting.pop())
+            if name is None or name in found:
+                continue
+            found.add(name)
+            waiting += self._pulled(name)
+        return frozenset(found)
+
+    def _pulled(self, name: str) -> Iterator[str]:
+        for setting in self.settings(name):
+            if setting.name in _STARTING:
+                yield from setting.value.replace("%i", instance(name)).replace("%I", instance(name)).split()
+        for owner in {name, template(name), *self.aliases.get(name, ())}:
+            for kind in _FOLDERS:
+                yield from (path.rsplit("/", 1)[1] for path in self.dropped.get(f"{owner}.{kind}", ()))
+        if name.endswith(_TRIGGERS):
+            yield f"{name.rsplit('.', 1)[0]}.service"
+
+    def _is_masked(self, path: str) -> bool:
+        return self.tree.is_masked(path) or self.tree.resolve(path) is None
+
+
+def template(name: str) -> str:
+    """Return an instance's template: `getty@.service` of `getty@tty1.service`; other names as they are."""
+    stem, _, kind = name.rpartition(".")
+    return f"{stem.split('@', 1)[0]}@.{kind}" if "@" in stem else name
+
+
+def instance(name: str) -> str:
+    """Return what stands behind the `@` of a unit's name, or nothing."""
+    return name.rpartition(".")[0].partition("@")[2]
+
+
+def of(tree: Tree) -> Units:
+    """Find the units of a tree."""
+    files: dict[str, str] = {}
+    dropped: dict[str, dict[str, str]] = {}
+    for folder in UNIT_FOLDERS:
+        place = tree.resolve(folder)
+        if place is None:
+            continue
+        for path in tree.below(place):
+            parts = path[len(place) + 1 :].split("/")
+            if len(parts) == 1 and parts[0].rpartition(".")[2] in KINDS:
+                files.setdefault(parts[0], path)
+            elif len(parts) == 2:
+                dropped.setdefault(parts[0], {}).setdefault(parts[1], path)
+    return Units(
+        tree=tree,
+        files=files,
+        aliases=_aliases(tree, files),
+        dropped={
+            folder: tuple(path for _, path in sorted(held.items()) if not tree.is_masked(path))
+            for folder, held in dropped.items()
+        },
+    )
+
+
+def _aliases(tree: Tree, files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, path in sorted(files.items()):
+        own = (tree.resolve(path) or path).rsplit("/", 1)[1]
+        if own != name:
+            found[own] = (*found.get(own, ()), name)
+    return found
