@@ -7,7 +7,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mantlet.edge import files, output, project
-from mantlet.edge.bench import computing, images, measuring, memory, sizes, streaming, whole
+from mantlet.edge.bench import (
+    computing,
+    first_token,
+    images,
+    measuring,
+    memory,
+    sizes,
+    streaming,
+    unsealing,
+    whole,
+)
 from mantlet.edge.bench.outcome import Outcome
 from mantlet.edge.bench.report import Report, host, markdown, report_to_value, text_lines
 from mantlet.edge.bench.site import Site
@@ -20,8 +30,10 @@ PARTS: Mapping[str, Callable[[Site], tuple[Outcome, ...]]] = MappingProxyType(
         "explain": measuring.explaining,
         "pack": computing.packing,
         "stream": streaming.measure,
+        "unseal": unsealing.measure,
         "rebuild": images.rebuild,
         "boot": images.boot,
+        "first-token": first_token.measure,
         "verify": computing.verify,
         "memory": memory.measure,
         "up": whole.up,

@@ -6,7 +6,8 @@ import time
 
 from mantlet.edge import files, image
 from mantlet.edge.bench.outcome import Outcome, ratio, take_turns
-from mantlet.edge.bench.site import SERVING, Site
+from mantlet.edge.bench.provisioning import SERVING
+from mantlet.edge.bench.site import Site
 from mantlet.edge.bench.variants import REACHED, plain_recipe, reference_machine
 
 

@@ -11,8 +11,6 @@ import re
 import secrets
 import shutil
 import socket
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +18,7 @@ from pathlib import Path
 
 from mantlet.client.attest import EVIDENCE_PATH
 from mantlet.edge import files, project
+from mantlet.edge.bench import socket_tpm
 from mantlet.edge.bench.outcome import Outcome, Samples, Unit, single
 from mantlet.edge.bench.site import Site
 from mantlet.edge.process import Running, run
@@ -104,26 +103,12 @@ def _tpm(site: Site, folder: Path) -> Iterator[Path]:
     """Power on a copy of the machine's TPM for the block; yield the folder of its sockets."""
     state = files.new_directory(folder / "tpm")
     shutil.copytree(site.machine.folder / "tpm", state, dirs_exist_ok=True)
-    # Unix sockets have short names only.
-    with tempfile.TemporaryDirectory(prefix="mantlet-") as name:
-        sockets = Path(name)
-        words = [
-            *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}"),
-            *("--server", f"type=unixio,path={sockets / 'tpm'}"),
-            # Where tpm2-tss looks for it: at the name of the other one, with this suffix.
-            *("--ctrl", f"type=unixio,path={sockets / 'tpm.ctrl'}"),
-            *("--flags", "not-need-init,startup-clear"),
-        ]
-        tpm = Running(site.tools.command(words, rw=[state, sockets]), log=folder / "log")
-        try:
-            _wait_for(sockets / "tpm", tpm)
-            yield sockets
-        finally:
-            tpm.stop()
+    with socket_tpm.powered(state, log=folder / "log", tools=site.tools) as sockets:
+        yield sockets
 
 
 def _python(program: str, library: Path, sockets: Path) -> list[str]:
-    return ["python3", "-IB", "-c", program, str(library), f"swtpm:path={sockets / 'tpm'}"]
+    return ["python3", "-IB", "-c", program, str(library), socket_tpm.tcti(sockets)]
 
 
 def _boot(site: Site, library: Path, sockets: Path) -> float:
@@ -143,7 +128,7 @@ def _serve(site: Site, folder: Path, library: Path, sockets: Path) -> float:
     agent = Running(command, log=folder / "log")
     try:
         answering = sockets / "evidence.sock"
-        _wait_for(answering, agent)
+        socket_tpm.wait_for(answering, agent)
         for _ in range(_REQUESTS):
             _ask(answering)
         return _peak(Path(f"/proc/{agent.pid}/status").read_text("ascii"))
@@ -167,17 +152,6 @@ def _ask(where: Path) -> None:
             f"agent: expected evidence, found {answer[:200]!r}",
             hint="run `scripts/just test`: its tests of the agent say more",
         )
-
-
-def _wait_for(path: Path, owner: Running) -> None:
-    end = time.monotonic() + _SECONDS
-    while not path.exists():
-        if owner.returncode is not None or time.monotonic() > end:
-            raise UnavailableError(
-                f"expected {owner.program} to listen, found: {owner.last_words()}",
-                hint="run `scripts/just tools`, and check that build/ is writable",
-            )
-        time.sleep(0.05)
 
 
 def _peak(status: str) -> float:

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two images that ours is set beside: one that boots to nothing, one that plain mkosi makes.
+"""The images that ours is set beside: one boots to nothing, one opens no cipher, one plain mkosi makes.
 
-Both come from the recipes of this checkout, rendered as for a build, with less in them: they have the same
+All come from the recipes of this checkout, rendered as for a build, with less in them: they have the same
 packages, share the same caches, and follow when the recipes change.
 """
 
 import configparser
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mantlet.edge import files, image, project, recipe
+from mantlet.edge import files, image, process, project, recipe
 from mantlet.edge.bench.site import Site
 from mantlet.edge.machine import Hardware, Line, Machine
 from mantlet.predict import pe
@@ -34,20 +35,53 @@ WantedBy=multi-user.target
 """
 _ENABLED = ".wants/"
 _OURS = ("mantlet-", "/usr/lib/modules-load.d/mantlet.conf")
+_LAUNCH = "mantlet_agent/launch.py"
+# The last definition of a name counts. All else of the stage, the reading ahead too, stays as it is.
+_OPEN_PLAIN = """
+
+def open_weights(places: Places, partition: Partition, model: Model, data_key: bytearray) -> None:
+    kernel.wipe(data_key)
+    places.weights.mkdir(mode=0o755, exist_ok=True)
+    kernel.mount_read_only(partition.node, places.weights, _FILESYSTEM)
+    check_model(places.weights / model.file)
+"""
 
 
 def reference_machine(site: Site) -> Machine:
     """A machine with our kernel and initrd whose multi-user.target holds nothing but a line to print."""
-    folder = files.new_directory(site.folder / "reference-image")
+    target = _assembled(site, "reference-image", _empty)
+    hardware = Hardware(disk=target / "disk.raw", variables=target / "OVMF_VARS.fd")
+    return site.new_machine("reference", hardware)
+
+
+def plain_image(site: Site) -> Path:
+    """Make the image whose agent mounts the weights' partition as it is; return its directory.
+
+    It differs from ours in one function, and has reference values of its own.
+    """
+    target = _assembled(site, "plain-image", _open_plain)
+    manifest = str(target / "measurements.json")
+    process.run([sys.executable, "-m", "mantlet", "predict", str(target), "--output", manifest])
+    return target
+
+
+def _open_plain(rendered: Path) -> None:
+    """Have the agent mount the weights' partition as it is."""
+    with (rendered / "mkosi.extra" / "usr" / "lib" / "mantlet" / _LAUNCH).open("a", encoding="utf-8") as file:
+        file.write(_OPEN_PLAIN)
+
+
+def _assembled(site: Site, name: str, change: Callable[[Path], None]) -> Path:
+    """Render the recipes, change them, and make the image; return its directory, in a folder of this name."""
+    folder = files.new_directory(site.folder / name)
     rendered, target = folder / "recipe", folder / "image"
     version = recipe.version(project.root())
     parameters = image.render(rendered, name=version, keys=site.keys)
-    _empty(rendered)
+    change(rendered)
     target.mkdir()
     image.assemble(rendered, target, image=parameters, epoch=version.epoch, keys=site.keys, tools=site.tools)
     _require_same_start(site.build, target)
-    hardware = Hardware(disk=target / "disk.raw", variables=target / "OVMF_VARS.fd")
-    return site.new_machine("reference", hardware)
+    return target
 
 
 def _require_same_start(build: Path, reference: Path) -> None:
