@@ -12,21 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mantlet.client.attest import Question
-from mantlet.edge import appraisal, files
+from mantlet.edge import appraisal, deployment_source, runtime_declaration
 from mantlet.release import manifest as manifests
 from mantlet.release.reference_values import ImageIdentity
 from mantlet.verifier.deployment import expected_deployment
 from mantlet.verifier.reference import reference_values
 from mantlet.weights.approve import approve, policy_key_public
-from mantlet_measure import dsse
+from mantlet_measure import deployment, dsse
 from mantlet_measure.approvals import Approvals, Image
 from mantlet_measure.deployment import PAYLOAD_TYPE, Deployment, Model
 from mantlet_measure.errors import MantletError
 from mantlet_measure.evidence import State
 from mantlet_measure.pcr import Bank
 from mantlet_measure.tpm_structs import name
-
-_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +53,22 @@ def add_options(parser: argparse.ArgumentParser, *, required: bool, note: str) -
         type=Path,
         required=required,
         metavar="FILE",
-        help=f"{note}the signed deployment document",
+        help=f"{note}the signed deployment document, or the volume that carries it",
     )
     parser.add_argument(
         "--runtime",
         type=Path,
-        required=required,
         metavar="FILE",
-        help=f"{note}the image's runtime declaration",
+        help=f"{note}the image's runtime declaration (default: this checkout's for the deployed runtime)",
     )
 
 
 def computed(arguments: argparse.Namespace, question: Question) -> ApprovedBoot:
     """Compute the boot that a release makes under a deployment document. MantletError when they differ."""
-    envelope = dsse.decode(files.read(arguments.deployment, limit=_LIMIT, what="deployment document"))
+    envelope = deployment_source.envelope(arguments.deployment)
     payload = dsse.authenticate(envelope, keys=question.trust.deployment_keys, payload_type=PAYLOAD_TYPE)
-    declaration = files.read(arguments.runtime, limit=_LIMIT, what="runtime declaration")
-    measured = expected_deployment(
-        payload, runtime_sha256=hashlib.sha256(declaration).digest(), state=State.AWAITING_KEY
-    )
+    runtime = runtime_declaration.digest(arguments.runtime, runtime=deployment.decode(payload).runtime)
+    measured = expected_deployment(payload, runtime_sha256=runtime, state=State.AWAITING_KEY)
     if measured.deployment.manifest_sha256 != hashlib.sha256(question.manifest).digest():
         raise MantletError(
             f"deployment document: expected one for this manifest, found one for "

@@ -2,11 +2,10 @@
 """`mantlet predict`: compute the expected PCRs of an image, from its files alone."""
 
 import argparse
-import hashlib
 from collections.abc import Iterator, Mapping
 
 from mantlet.cli.predict_options import add_options, banks, inputs
-from mantlet.edge import deployment_source, files, output, prediction, project
+from mantlet.edge import deployment_source, files, output, prediction, runtime_declaration
 from mantlet.predict import kernel_boot, predict_boot, reference, system_identity
 from mantlet.predict.boot import Basis, Boot, FirmwareRecord, RegisterPrediction
 from mantlet.predict.platform import Machine
@@ -14,8 +13,6 @@ from mantlet.release import manifest
 from mantlet_measure import deployment
 from mantlet_measure.errors import MantletError
 from mantlet_measure.pcr import ALL_BANKS, BANKS, Bank, Register, measured
-
-_LIMIT = 1 << 20
 
 
 def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -60,8 +57,7 @@ def _after_agent(arguments: argparse.Namespace, computed: tuple[Bank, ...]) -> R
     """Return register 15 as a serving machine under this deployment document has it."""
     payload = deployment_source.payload(arguments.deployment)
     document = deployment.decode(payload)
-    declaration = arguments.runtime or (project.root() / "policies" / "runtime" / f"{document.runtime}.yaml")
-    digest = hashlib.sha256(files.read(declaration, limit=_LIMIT, what="runtime declaration")).digest()
+    digest = runtime_declaration.digest(arguments.runtime, runtime=document.runtime)
     said = system_identity.events(payload, document, runtime_sha256=digest, capped=True)
     # What describes a word of the agent is the word; it goes into every bank that the TPM has.
     words = (

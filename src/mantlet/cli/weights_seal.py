@@ -97,8 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _seal_offline(arguments: argparse.Namespace, descriptor: Descriptor) -> int:
     """Seal for a storage root key that the caller vouches for, and the registers that the release makes."""
-    if None in (arguments.output, arguments.approvals, arguments.deployment, arguments.runtime):
-        arguments.usage_error("--srk needs --output, --approvals, --deployment and --runtime")
+    if None in (arguments.output, arguments.approvals, arguments.deployment):
+        arguments.usage_error("--srk needs --output, --approvals and --deployment")
     question = read_question(arguments, expected_state=State.AWAITING_KEY)
     boot = approved_boot.computed(arguments, question)
     srk_public = files.read(arguments.srk, limit=_LIMIT, what="storage root key")

@@ -17,12 +17,16 @@ _LIMIT = 16 << 20
 _WHAT = "deployment"
 
 
-def payload(path: Path) -> bytes:
-    """Return the document that is signed, whoever signed it. DecodeError when there is none in the file."""
+def envelope(path: Path) -> dsse.Envelope:
+    """Return the signed document, its signatures unchecked. DecodeError when there is none in the file."""
     data = files.read(path, limit=_LIMIT, what=_WHAT)
     disk = memoryview(data)
-    envelope = data if gpt.sector_size(disk) is None else _slot(disk, path)
-    return dsse.decode(envelope).payload
+    return dsse.decode(data if gpt.sector_size(disk) is None else _slot(disk, path))
+
+
+def payload(path: Path) -> bytes:
+    """Return the document that is signed, whoever signed it. DecodeError when there is none in the file."""
+    return envelope(path).payload
 
 
 def _slot(disk: memoryview, path: Path) -> bytes:
@@ -37,8 +41,8 @@ def _slot(disk: memoryview, path: Path) -> bytes:
             hint="pass the volume that `mantlet deploy` wrote, or the document's envelope",
         )
     at = start + volume.DOCUMENT_OFFSET
-    envelope = volume.decode_slot(bytes(disk[at : at + volume.SLOT_SIZE]))
-    if envelope is None:
+    content = volume.decode_slot(bytes(disk[at : at + volume.SLOT_SIZE]))
+    if content is None:
         raise DecodeError(
             f"{_WHAT} {path}",
             expected="a document in its slot",
@@ -46,4 +50,4 @@ def _slot(disk: memoryview, path: Path) -> bytes:
             offset=at,
             hint="write the volume again: mantlet deploy",
         )
-    return envelope
+    return content

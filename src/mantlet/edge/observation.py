@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mantlet.client.attest import fetch_evidence
-from mantlet.edge import deployment_source, files
+from mantlet.edge import deployment_source, files, runtime_declaration
 from mantlet.edge.https import AttestedConnection, address
 from mantlet.explain import account
 from mantlet.explain.account import Account
@@ -215,7 +215,7 @@ def with_deployment(
 
 def _runtime(observed: Observation, runtime: Path | None) -> bytes:
     if runtime is not None:
-        return sha256(files.read(runtime, limit=_LOG, what="runtime declaration")).digest()
+        return runtime_declaration.digest(runtime, runtime="")
     for record in () if observed.evidence is None else observed.evidence.agent_log:
         found = _RUNTIME.fullmatch(record.word)
         if found is not None:
