@@ -59,13 +59,14 @@ def refusal(tpm: Tpm, given: Handover) -> Code:
 def with_key(given: Handover, **changes: object) -> Handover:
     return dataclasses.replace(
         given,
+        # Each test changes other members.
         sealed_key=dataclasses.replace(given.sealed_key, **changes),  # type: ignore[arg-type]
     )
 
 
 def with_approval(given: Handover, **changes: object) -> Handover:
     (approval,) = given.approvals.approvals
-    changed = dataclasses.replace(approval, **changes)  # type: ignore[arg-type]
+    changed = dataclasses.replace(approval, **changes)  # type: ignore[arg-type]  # as above
     return dataclasses.replace(given, approvals=dataclasses.replace(given.approvals, approvals=(changed,)))
 
 

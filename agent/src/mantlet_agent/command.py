@@ -15,11 +15,13 @@ _SYSTEMCTL = "/usr/bin/systemctl"
 
 def start(units: Mapping[str, Code]) -> None:
     """Start units side by side, wait for their jobs. StageError with the code of one that failed."""
-    with blamed(next(iter(units.values()))):
+    first = next(iter(units.values()))
+    with blamed(first):
         exit_code = _systemctl("start", *units)
-    for unit, code in units.items() if exit_code != 0 else ():
-        if _systemctl("is-active", unit) != 0:
-            raise StageError(code, f"systemctl start {unit}: exit code {exit_code}")
+    if exit_code != 0:
+        # One that failed and is up again all the same has failed: the first stands for those.
+        code = next((code for unit, code in units.items() if _systemctl("is-active", unit) != 0), first)
+        raise StageError(code, f"systemctl start {' '.join(units)}: exit code {exit_code}")
 
 
 def _systemctl(verb: str, *units: str) -> int:

@@ -38,6 +38,24 @@ class Finding:
     hint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What mends all findings of one subject."""
+
+    hint: str
+
+    def finding(self, rule: str, severity: Severity, subject: str, expected: str, found: str) -> Finding:
+        """Return the finding that this mends; an empty `found` is told as `nothing`."""
+        return Finding(
+            rule=rule,
+            severity=severity,
+            subject=subject,
+            expected=expected,
+            found=found or "nothing",
+            hint=self.hint,
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exemption:
     """Findings of one rule that are known: the subject as a shell pattern, and why they are no way in."""

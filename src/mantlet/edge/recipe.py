@@ -121,7 +121,7 @@ def _render_templates(target: Path, context: Mapping[str, object]) -> None:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         # systemd units, nginx and mkosi settings: nothing that a browser reads.
-        autoescape=False,  # noqa: S701
+        autoescape=False,  # noqa: S701, see above
     )
     for template in sorted(target.rglob("*.j2")):
         text = environment.get_template(template.relative_to(target).as_posix()).render(context)

@@ -23,7 +23,7 @@ from mantlet_measure.errors import UnavailableError
 KEPT = "boot-loaders"
 _LINK = "current"
 # Inside the sandbox, where it is empty and ours.
-_TMP = "/tmp"  # noqa: S108
+_TMP = "/tmp"  # noqa: S108, see above
 _SANDBOX = "usr/lib/python3/dist-packages/mkosi/sandbox.py"
 
 

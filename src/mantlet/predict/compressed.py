@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-import lz4.block  # type: ignore[import-untyped]
+import lz4.block  # type: ignore[import-untyped]  # it brings no types
 from backports import zstd
 
 from mantlet_measure.errors import DecodeError

@@ -55,7 +55,7 @@ _TITLES: Mapping[Step, str] = {
 class Outcome(StrEnum):
     """How a step ended."""
 
-    PASS = "pass"  # noqa: S105
+    PASS = "pass"  # noqa: S105, no password
     REFUSE = "refuse"
     NOT_REACHED = "not-reached"
 

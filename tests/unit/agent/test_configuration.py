@@ -119,7 +119,7 @@ def test_a_model_id_that_is_no_instance_name_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("change", [{"image_id": "other"}, {"image_version": "1.3"}])
 def test_a_document_for_another_image_is_refused(change: dict[str, str]) -> None:
-    payload = documents.encode(dataclasses.replace(DOCUMENT, **change))  # type: ignore[arg-type]
+    payload = documents.encode(dataclasses.replace(DOCUMENT, **change))  # type: ignore[arg-type]  # any member
     assert refused(signed(payload)) is Code.DOCUMENT_FOREIGN
 
 

@@ -123,6 +123,12 @@ def test_of_units_that_start_together_the_one_that_failed_is_named(
     assert asked[0] == ("start", "--quiet", "--no-ask-password", *front.UNITS)
 
 
+def test_a_start_that_failed_is_refused_though_all_units_are_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mantlet_agent.command._run", lambda *argv: int(argv[1] == "start"))
+    with refused(Code.EVIDENCE_FAILED):
+        command.start(front.UNITS)
+
+
 @pytest.mark.usefixtures("terminable")
 def test_a_power_off_is_blamed_on_what_was_waited_for(
     places: Places, monkeypatch: pytest.MonkeyPatch

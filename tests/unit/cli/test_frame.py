@@ -30,7 +30,7 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[argparse.Namesp
             parser.set_defaults(handler=handler)
 
         module = types.ModuleType("mantlet.cli.probe")
-        module.register = register  # type: ignore[attr-defined]
+        module.register = register  # type: ignore[attr-defined]  # a module made here
         monkeypatch.setitem(sys.modules, "mantlet.cli.probe", module)
         monkeypatch.setattr(cli, "VERBS", (cli.Verb("probe", "probe", "a verb of this test"),))
 

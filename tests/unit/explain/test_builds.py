@@ -20,7 +20,7 @@ def build(packages: dict[str, str], cmdline: str = CMDLINE, **facts: object) -> 
     return Build(
         account=expected(scene(release=image(262, cmdline=cmdline.encode()))),
         packages=inventory.decode_packages(json.dumps({"root": listed}).encode()),
-        **facts,  # type: ignore[arg-type]
+        **facts,  # type: ignore[arg-type]  # any member
     )
 
 

@@ -55,7 +55,7 @@ def storage_key(private: ec.EllipticCurvePrivateKey, **changes: object) -> bytes
         y=numbers.y.to_bytes(32, "big"),
     )
     area = Public(name_alg=Algorithm.SHA256, attributes=STORAGE, auth_policy=b"", parameters=parameters)
-    return encode_public(dataclasses.replace(area, **changes))  # type: ignore[arg-type]
+    return encode_public(dataclasses.replace(area, **changes))  # type: ignore[arg-type]  # any member
 
 
 def opened(key: sealed.SealedKey, parent: ec.EllipticCurvePrivateKey) -> bytes:

@@ -6,7 +6,7 @@ Follows passwd(5), shadow(5), nsswitch.conf(5) and pam.conf(5).
 
 from collections.abc import Iterator
 
-from mantlet.audit.finding import Finding, Policy, Severity
+from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
 from mantlet.audit.tree import Tree
 
@@ -16,7 +16,9 @@ PASSWORDS, SHELLS, NAMES, PAM, KEYS = (
 _LOCKED = frozenset({"*", "!", "!*", "!!", "*!", "!!*"})
 _HARMLESS = frozenset({"nologin", "false", "true", "sync", "shutdown", "halt"})
 _DATABASES = ("passwd", "group", "shadow", "gshadow")
-_HINT = "lock the account (`!*`), give it /usr/sbin/nologin, and keep the login programs out of the image"
+_finding = Remedy(
+    "lock the account (`!*`), give it /usr/sbin/nologin, and keep the login programs out of the image"
+).finding
 
 
 def passwords(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -26,12 +28,20 @@ def passwords(image: Image, policy: Policy) -> Iterator[Finding]:
         for row in _table(tree, "/etc/passwd"):
             name, password, number = row[0], row[1] if len(row) > 1 else "", row[2] if len(row) > 2 else ""
             # `x`: it is in shadow; where that has no line, nothing matches it.
-            said = shadow.get(name, "!") if password == "x" else password  # noqa: S105
+            said = shadow.get(name, "!") if password == "x" else password  # noqa: S105, a field of passwd(5)
             if said not in _LOCKED and not said.startswith("!"):
                 state = "a password" if said else "an empty password"
-                yield _finding(PASSWORDS, tree, f"/etc/passwd {name}", "a locked account", state)
+                yield _finding(
+                    PASSWORDS, Severity.HIGH, tree.subject(f"/etc/passwd {name}"), "a locked account", state
+                )
             if number == "0" and name != "root":
-                yield _finding(PASSWORDS, tree, f"/etc/passwd {name}", "one account with number 0", "another")
+                yield _finding(
+                    PASSWORDS,
+                    Severity.HIGH,
+                    tree.subject(f"/etc/passwd {name}"),
+                    "one account with number 0",
+                    "another",
+                )
 
 
 def login_shells(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -42,7 +52,7 @@ def login_shells(image: Image, policy: Policy) -> Iterator[Finding]:
             shell = (row[6] if len(row) > 6 else "") or "/bin/sh"
             node = tree.node(shell)
             if node is not None and node.is_program and shell.rsplit("/", 1)[1] not in _HARMLESS:
-                yield _finding(SHELLS, tree, f"/etc/passwd {row[0]}", "nologin", shell)
+                yield _finding(SHELLS, Severity.HIGH, tree.subject(f"/etc/passwd {row[0]}"), "nologin", shell)
 
 
 def name_services(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -54,11 +64,10 @@ def name_services(image: Image, policy: Policy) -> Iterator[Finding]:
             if database.strip() in _DATABASES and sources not in ((), ("files",)):
                 yield _finding(
                     NAMES,
-                    tree,
-                    f"/etc/nsswitch.conf {database.strip()}",
+                    Severity.MEDIUM,
+                    tree.subject(f"/etc/nsswitch.conf {database.strip()}"),
                     "files",
                     " ".join(sources),
-                    severity=Severity.MEDIUM,
                 )
 
 
@@ -70,11 +79,10 @@ def pam(image: Image, policy: Policy) -> Iterator[Finding]:
             opens = "pam_permit" in lines or "nullok" in lines
             yield _finding(
                 PAM,
-                tree,
-                path,
+                Severity.MEDIUM if opens else Severity.LOW,
+                tree.subject(path),
                 "no service that logs in",
                 "one that lets empty passwords in" if opens else "one",
-                severity=Severity.MEDIUM if opens else Severity.LOW,
             )
 
 
@@ -82,23 +90,10 @@ def authorized_keys(image: Image, policy: Policy) -> Iterator[Finding]:
     """No key for SSH lies in the image."""
     for tree in image.trees:
         for path in tree.by_name.get("authorized_keys", ()):
-            yield _finding(KEYS, tree, path, "no file", "one")
+            yield _finding(KEYS, Severity.HIGH, tree.subject(path), "no file", "one")
 
 
 def _table(tree: Tree, path: str) -> Iterator[list[str]]:
     for line in tree.text(path).splitlines():
         if line and not line.startswith("#"):
             yield line.split(":")
-
-
-def _finding(
-    rule: str, tree: Tree, path: str, expected: str, found: str, *, severity: Severity = Severity.HIGH
-) -> Finding:
-    return Finding(
-        rule=rule,
-        severity=severity,
-        subject=tree.subject(path),
-        expected=expected,
-        found=found,
-        hint=_HINT,
-    )

@@ -8,7 +8,7 @@ sysupdate.d(5).
 from collections.abc import Iterator
 
 from mantlet.audit import units
-from mantlet.audit.finding import Finding, Policy, Severity
+from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
 from mantlet.audit.tree import Setting
 
@@ -26,6 +26,9 @@ _EXTENDING = (
     "/usr/lib/systemd/import-pubring.pgp", "/etc/systemd/import-pubring.pgp",
 )  # fmt: skip
 _ANSWERING = ("provision.conf", "20-systemd-userdb.conf")
+_finding = Remedy(
+    "take it out of the unit or the image: who configures the machine would choose what it says"
+).finding
 
 
 def credential_import(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -72,14 +75,3 @@ def extensions(image: Image, policy: Policy) -> Iterator[Finding]:
 def _is_file(setting: Setting) -> bool:
     """Whether a credential is read from a path, which is not looked up where credentials come in."""
     return setting.name.startswith("Load") and setting.value.partition(":")[2].startswith(("/", "%t/"))
-
-
-def _finding(rule: str, severity: Severity, subject: str, expected: str, found: str) -> Finding:
-    return Finding(
-        rule=rule,
-        severity=severity,
-        subject=subject,
-        expected=expected,
-        found=found,
-        hint="take it out of the unit or the image: who configures the machine would choose what it says",
-    )

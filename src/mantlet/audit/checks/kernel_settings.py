@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from mantlet.audit.finding import Finding, Policy, Severity
+from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
 from mantlet.audit.tree import INITRD, Tree
 
@@ -55,6 +55,7 @@ _MANAGER: Mapping[str, tuple[Severity, tuple[str, ...]]] = MappingProxyType(
     }
 )
 _NO_CORE = ("0", "0:0")
+_finding = Remedy("set it in /usr/lib/sysctl.d or /usr/lib/systemd/system.conf.d of the image").finding
 
 
 def sysctl(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -77,7 +78,13 @@ def core_dumps(image: Image, policy: Policy) -> Iterator[Finding]:
             yield _finding(CORE_DUMPS, _HIGH, tree.subject(_CORE_PATTERN), "|/bin/false", pattern)
         limit = _manager(tree).get("DefaultLimitCORE", "")
         if limit not in _NO_CORE:
-            yield _finding(CORE_DUMPS, _MEDIUM, tree.subject("DefaultLimitCORE"), "DefaultLimitCORE=0", limit)
+            yield _finding(
+                CORE_DUMPS,
+                _MEDIUM,
+                tree.subject("DefaultLimitCORE"),
+                "DefaultLimitCORE=0",
+                limit,
+            )
         for path in tree.by_name.get("systemd-coredump", ()):
             yield _finding(CORE_DUMPS, _MEDIUM, tree.subject(path), "no collector of core dumps", "one")
 
@@ -135,14 +142,3 @@ def _manager(tree: Tree) -> dict[str, str]:
         for setting in tree.settings(path)
         if setting.section == "Manager"
     }
-
-
-def _finding(rule: str, severity: Severity, subject: str, expected: str, found: str) -> Finding:
-    return Finding(
-        rule=rule,
-        severity=severity,
-        subject=subject,
-        expected=expected,
-        found=found or "nothing set",
-        hint="set it in /usr/lib/sysctl.d or /usr/lib/systemd/system.conf.d of the image",
-    )

@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterator
 
 from mantlet.audit import units
-from mantlet.audit.finding import Finding, Policy, Severity
+from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
-from mantlet.audit.tree import Tree
 from mantlet.audit.units import Units
 
 GETTY, SERIAL_GETTY, DEBUG_SHELL, EMERGENCY = "getty", "serial-getty", "debug-shell", "emergency-shell"
@@ -24,6 +23,9 @@ _ASK = re.compile(r"(systemd-ask-password|plymouth|systemd-(homed-)?firstboot|sy
 _GENERATED = {GETTY: "systemd-getty-generator", DEBUG_SHELL: "systemd-debug-generator"}
 _ENDS = ("poweroff.target", "reboot.target", "halt.target", "systemd-poweroff.service")
 _TO_SHELL = re.compile(r"sulogin|/(ba|da|z|k)?sh\b|busybox")
+_finding = Remedy(
+    "remove the file from the image, and make an alias of poweroff.target of what a fault leads to"
+).finding
 
 
 def getty(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -61,11 +63,19 @@ def autologin(image: Image, policy: Policy) -> Iterator[Finding]:
         for path in tree.below(*units.UNIT_FOLDERS):
             for setting in tree.settings(path):
                 if setting.name.startswith("Exec") and "--autologin" in setting.value:
-                    yield _finding(AUTOLOGIN, tree, path, "no --autologin", setting.value)
+                    yield _finding(
+                        AUTOLOGIN, Severity.HIGH, tree.subject(path), "no --autologin", setting.value
+                    )
         for name in found.present():
             for setting in found.settings(name):
                 if setting.name == "Environment" and "SYSTEMD_SULOGIN_FORCE" in setting.value:
-                    yield _finding(AUTOLOGIN, tree, found.files[name], "no SYSTEMD_SULOGIN_FORCE", "it")
+                    yield _finding(
+                        AUTOLOGIN,
+                        Severity.HIGH,
+                        tree.subject(found.files[name]),
+                        "no SYSTEMD_SULOGIN_FORCE",
+                        "it",
+                    )
 
 
 def _ending(found: Units, mode: str) -> Iterator[Finding]:
@@ -76,15 +86,19 @@ def _ending(found: Units, mode: str) -> Iterator[Finding]:
         ]
         yield _finding(
             EMERGENCY,
-            found.tree,
-            found.files[f"{mode}.target"],
+            Severity.HIGH,
+            found.tree.subject(found.files[f"{mode}.target"]),
             "an alias of poweroff.target",
             f"{target}, which starts {' '.join(started) or 'what depends on it'}",
         )
     for setting in found.settings(f"{mode}.service"):
         if setting.name == "ExecStart" and _TO_SHELL.search(setting.value):
             yield _finding(
-                EMERGENCY, found.tree, found.files[f"{mode}.service"], "no unit with a shell", setting.value
+                EMERGENCY,
+                Severity.HIGH,
+                found.tree.subject(found.files[f"{mode}.service"]),
+                "no unit with a shell",
+                setting.value,
             )
 
 
@@ -98,25 +112,11 @@ def _matching(
         for name in sorted(name for name in names if pattern.fullmatch(name)):
             yield _finding(
                 rule,
-                tree,
-                found.file(name) or name,
+                severity,
+                tree.subject(found.file(name) or name),
                 f"no unit that is {opens}",
                 f"{name}, which a boot starts" if name in started else name,
-                severity=severity,
             )
         generator = _GENERATED.get(rule)
         for path in () if generator is None else tree.by_name.get(generator, ()):
-            yield _finding(rule, tree, path, f"no generator of {opens}", "one", severity=severity)
-
-
-def _finding(
-    rule: str, tree: Tree, path: str, expected: str, found: str, *, severity: Severity = Severity.HIGH
-) -> Finding:
-    return Finding(
-        rule=rule,
-        severity=severity,
-        subject=tree.subject(path),
-        expected=expected,
-        found=found,
-        hint="remove the file from the image, and make an alias of poweroff.target of what a fault leads to",
-    )
+            yield _finding(rule, severity, tree.subject(path), f"no generator of {opens}", "one")

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from mantlet.audit.finding import Finding, Policy, Severity
+from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
-from mantlet.audit.tree import Tree
 
 SETUID, CAPABILITIES, WRITABLE, SCRIPTS = "setuid", "file-capabilities", "world-writable", "scripts"
 _SET_ID, _OTHERS_WRITE = 0o6000, 0o002
 _CAPABILITY = "security.capability"
-_HINT = "build the image without the file: its package, its bit, or the file itself"
+_finding = Remedy("build the image without the file: its package, its bit, or the file itself").finding
 
 
 class Group(NamedTuple):
@@ -95,7 +94,7 @@ def of_group(image: Image, rule: str) -> Iterator[Finding]:
             for path in paths:
                 node = tree.node(path)
                 if node is not None and node.is_program:
-                    yield _finding(rule, group.severity, tree, path, "no such program", name)
+                    yield _finding(rule, group.severity, tree.subject(path), "no such program", name)
 
 
 def setuid(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -106,7 +105,7 @@ def setuid(image: Image, policy: Policy) -> Iterator[Finding]:
                 kind = " and ".join(
                     word for bit, word in ((0o4000, "setuid"), (0o2000, "setgid")) if node.mode & bit
                 )
-                yield _finding(SETUID, Severity.HIGH, tree, path, "neither setuid nor setgid", kind)
+                yield _finding(SETUID, Severity.HIGH, tree.subject(path), "neither setuid nor setgid", kind)
 
 
 def file_capabilities(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -114,11 +113,17 @@ def file_capabilities(image: Image, policy: Policy) -> Iterator[Finding]:
     for tree in image.trees:
         if not tree.has_attributes:
             yield _finding(
-                CAPABILITIES, Severity.LOW, tree, "/", "extended attributes that can be read", "none read"
+                CAPABILITIES,
+                Severity.LOW,
+                tree.subject("/"),
+                "extended attributes that can be read",
+                "none read",
             )
         for path, node in sorted(tree.nodes.items()):
             if value := node.attributes.get(_CAPABILITY):
-                yield _finding(CAPABILITIES, Severity.HIGH, tree, path, "no capabilities", value.hex())
+                yield _finding(
+                    CAPABILITIES, Severity.HIGH, tree.subject(path), "no capabilities", value.hex()
+                )
 
 
 def world_writable(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -129,8 +134,7 @@ def world_writable(image: Image, policy: Policy) -> Iterator[Finding]:
                 yield _finding(
                     WRITABLE,
                     Severity.MEDIUM,
-                    tree,
-                    path,
+                    tree.subject(path),
                     "not writable by others",
                     f"mode {node.mode & 0o7777:o}",
                 )
@@ -148,15 +152,4 @@ def scripts(image: Image, policy: Policy) -> Iterator[Finding]:
             words = first[2:].split(b"\n", 1)[0].decode("utf-8", "replace").split()
             interpreter = tree.node(words[0]) if words else None
             if interpreter is not None and interpreter.is_program:
-                yield _finding(SCRIPTS, Severity.LOW, tree, path, "no script", f"one for {words[0]}")
-
-
-def _finding(rule: str, severity: Severity, tree: Tree, path: str, expected: str, found: str) -> Finding:
-    return Finding(
-        rule=rule,
-        severity=severity,
-        subject=tree.subject(path),
-        expected=expected,
-        found=found,
-        hint=_HINT,
-    )
+                yield _finding(SCRIPTS, Severity.LOW, tree.subject(path), "no script", f"one for {words[0]}")

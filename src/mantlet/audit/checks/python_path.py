@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from mantlet.audit import units
-from mantlet.audit.finding import Finding, Policy, Severity
+from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
 
 PATH, ISOLATION = "python-path", "python-isolation"
@@ -18,6 +18,7 @@ _TOOLS = re.compile(
     r"/python3[^/]*/(site-packages/|dist-packages/)?(pip|ensurepip|idlelib|pdb\.py|code\.py)(/|$)"
 )
 _PYTHON = re.compile(r"^[-+!:@|]*(?P<program>\S*/python[0-9.]*)\s+(?P<rest>.*)$")
+_finding = Remedy("remove the file from the image, and start Python as `python3 -I`").finding
 
 
 def python_path(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -54,14 +55,3 @@ def python_isolation(image: Image, policy: Policy) -> Iterator[Finding]:
                     yield _finding(
                         ISOLATION, Severity.MEDIUM, tree.subject(name), "python3 -I", setting.value
                     )
-
-
-def _finding(rule: str, severity: Severity, subject: str, expected: str, found: str) -> Finding:
-    return Finding(
-        rule=rule,
-        severity=severity,
-        subject=subject,
-        expected=expected,
-        found=found,
-        hint="remove the file from the image, and start Python as `python3 -I`",
-    )

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from mantlet.audit import units
-from mantlet.audit.finding import Finding, Policy, Severity
+from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
 from mantlet.audit.tree import FOLDERS, INITRD, ROOT, Tree
 
@@ -47,6 +47,9 @@ _KNOWN: Mapping[str, tuple[Severity, str]] = MappingProxyType(
         "systemd-veritysetup-generator": (Severity.LOW, ""),
     }
 )
+_finding = Remedy(
+    "remove the file from the image; where its work is needed, write the unit that it would make"
+).finding
 
 
 def generators(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -133,14 +136,3 @@ def _named(image: Image, rule: str, names: tuple[str, ...], opens: str) -> Itera
 def _is_program(tree: Tree, path: str) -> bool:
     node = tree.node(path)
     return node is not None and node.is_program
-
-
-def _finding(rule: str, severity: Severity, subject: str, expected: str, found: str) -> Finding:
-    return Finding(
-        rule=rule,
-        severity=severity,
-        subject=subject,
-        expected=expected,
-        found=found,
-        hint="remove the file from the image; where its work is needed, write the unit that it would make",
-    )

@@ -9,7 +9,7 @@ there and name the same hash.
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from mantlet.audit.finding import Finding, Policy, Severity
+from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
 
 ROOT_HASH, SIGNATURE, STATE = "verity-root-hash", "verity-signature", "unverified-partition"
@@ -42,6 +42,7 @@ SIGNATURE_TYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 _WORDS: Mapping[str, str] = MappingProxyType({"root": "roothash", "usr": "usrhash"})
+_finding = Remedy("build with Verity=signed (mkosi) or repart's Verity=data, hash and signature").finding
 
 
 def root_hash(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -57,21 +58,29 @@ def root_hash(image: Image, policy: Policy) -> Iterator[Finding]:
             # A root of nothing but mount points, over a verified /usr, is systemd's volatile root.
             if of == "root" and said[path, "usr"]:
                 continue
-            yield _finding(ROOT_HASH, path, f"{_WORDS[of]}= in the command line", "none")
+            yield _finding(ROOT_HASH, Severity.HIGH, path, f"{_WORDS[of]}= in the command line", "none")
         elif volume is None or not volume.computed:
-            yield _finding(ROOT_HASH, path, f"a hash tree for {of}", "none")
+            yield _finding(ROOT_HASH, Severity.HIGH, path, f"a hash tree for {of}", "none")
         elif volume.computed != values[0].lower():
-            yield _finding(ROOT_HASH, path, f"{_WORDS[of]}={volume.computed}, computed", values[0])
+            yield _finding(
+                ROOT_HASH, Severity.HIGH, path, f"{_WORDS[of]}={volume.computed}, computed", values[0]
+            )
 
 
 def signature(image: Image, policy: Policy) -> Iterator[Finding]:
     """The root hash is signed, so that the kernel can tell the volume from any other."""
     for volume in image.volumes:
         if not volume.signed:
-            yield _finding(SIGNATURE, volume.of, "a partition with the signature of the root hash", "none")
+            yield _finding(
+                SIGNATURE, Severity.HIGH, volume.of, "a partition with the signature of the root hash", "none"
+            )
         elif volume.computed and volume.signed != volume.computed:
             yield _finding(
-                SIGNATURE, volume.of, f"a signature of {volume.computed}", f"one of {volume.signed}"
+                SIGNATURE,
+                Severity.HIGH,
+                volume.of,
+                f"a signature of {volume.computed}",
+                f"one of {volume.signed}",
             )
 
 
@@ -88,14 +97,3 @@ def state(image: Image, policy: Policy) -> Iterator[Finding]:
                 found=f"type {partition.type}",
                 hint="keep state out of the image, or open it under a key that is made anew in each boot",
             )
-
-
-def _finding(rule: str, subject: str, expected: str, found: str) -> Finding:
-    return Finding(
-        rule=rule,
-        severity=Severity.HIGH,
-        subject=subject,
-        expected=expected,
-        found=found,
-        hint="build with Verity=signed (mkosi) or repart's Verity=data, hash and signature",
-    )

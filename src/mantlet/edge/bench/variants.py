@@ -130,6 +130,7 @@ def plain_recipe(site: Site, target: Path) -> None:
 def _drop(path: Path, *, sections: Sequence[str], settings: Mapping[str, Sequence[str]]) -> None:
     """Take sections and settings out of a file of mkosi's settings, and in any case what runs our scripts."""
     parser = configparser.RawConfigParser(strict=True, empty_lines_in_values=False)
+    # The way that configparser documents to keep the case of names.
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(path.read_text("utf-8"))
     for section in sections:
