@@ -11,7 +11,7 @@ from mantlet.audit.rules import Group, OperatorAccess, Rule, RuleClass
 _INTRODUCTION = """# Operator access
 
 Written from [`policies/operator-access.yaml`](../policies/operator-access.yaml) by
-`python -m mantlet.edge.operator_access --write`, never by hand.
+`python -m mantlet.cli.operator_access --write`, never by hand.
 
 Each row is a way in: by login, by what a machine is started with, by its disks, its network or its TPM, or
 from inside a runtime that was taken over. *Check* is the check of a built image that finds it open; *attack*
