@@ -15,6 +15,8 @@ from mantlet_measure import dsse, volume
 _SECTOR = 512
 # PID 1 itself: nothing boots without this block.
 _FIRST_PROGRAM = "/usr/lib/systemd/systemd"
+# The partition that repart makes for it, and its size in bytes.
+_SIGNATURE, _SIGNATURE_SIZE = "root-x86-64-verity-sig", 16384
 
 
 def flip(path: Path, offset: int) -> None:
@@ -63,6 +65,18 @@ def flip_in_first_program(built: Build, disk: Path, tools: ToolsTree) -> None:
         file.seek(at + physical)
         assert file.read(4096) == block
     flip(disk, at + physical + 100)
+
+
+def rewrite_signature(disk: Path, change: Callable[[bytes], bytes], tools: ToolsTree) -> None:
+    """Replace what the partition of the root hash's signature holds: JSON, filled up with zeros."""
+    at = partition(disk, lambda entry: entry["name"] == _SIGNATURE, tools)
+    with disk.open("r+b") as file:
+        file.seek(at)
+        before = file.read(_SIGNATURE_SIZE)
+        document = before.rstrip(b"\0")
+        assert json.loads(document).keys() >= {"rootHash", "signature"}
+        file.seek(at)
+        file.write(change(document).ljust(_SIGNATURE_SIZE, b"\0"))
 
 
 def partition(disk: Path, wanted: Callable[[dict[str, str]], bool], tools: ToolsTree) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from mantlet.edge import process
+from mantlet.edge import execution_policy, process
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.mirror import KEYRING
 from mantlet_measure import strictjson
@@ -93,6 +93,7 @@ def render(
     extra = target / "mkosi.extra"
     _place_units(root / "agent" / "units", extra)
     _render_templates(target, context)
+    execution_policy.sign_all(target, keys)
     library = extra / "usr" / "lib" / "mantlet"
     _place_agent(root / "agent", library)
     (library / "runtime.json").write_bytes(strictjson.encode(context["runtime"]))
