@@ -11,11 +11,11 @@ import pytest
 
 from mantlet.cli.boot import AWAITING_KEY, SERVING
 from mantlet.edge import accelerator, demo_model, project
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.image import Build
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.tools import ToolsTree
 from mantlet_measure.evidence import State
-from tests.tiny_gguf import tiny_gguf
 from tests.vm.exposed import Exposed
 from tests.vm.exposed import exposed as plug_in_everything
 from tests.vm.rig import Rig, Site

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mantlet.cli.boot import SERVING
+from mantlet.edge.attack import wire
+from mantlet.edge.attack.ports import Port
+from mantlet.edge.attack.qmp import Monitor
+from mantlet.edge.attack.wire import Wire
 from mantlet.edge.machine import Line, Machine
-from tests.vm import wire
-from tests.vm.ports import Port
-from tests.vm.qmp import Monitor
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
-from tests.vm.wire import Wire
 
 SERIAL = ("serial2", "serial3", "serial4")
 VIRTIO = "virtio"

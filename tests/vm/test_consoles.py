@@ -10,12 +10,12 @@ import time
 import pytest
 
 from mantlet.client.attest import attest
+from mantlet.edge.attack.ports import Port
+from mantlet.edge.attack.tpm_trace import Trace
 from mantlet_measure.evidence import State
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank, Register
 from tests.vm.exposed import SERIAL, VIRTIO, Exposed
-from tests.vm.ports import Port
 from tests.vm.rig import Rig, Site
-from tests.vm.tpm_trace import Trace
 from tests.vm.watch import Boot
 
 pytestmark = pytest.mark.vm

@@ -9,12 +9,12 @@ import hashlib
 
 import pytest
 
+from mantlet.edge.attack import tpm_trace
 from mantlet.edge.machine import Line
 from mantlet.release import manifest
 from mantlet_measure import dsse, words
 from mantlet_measure.evidence import State
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank
-from tests.vm import tpm_trace
 from tests.vm.rig import Rig
 from tests.vm.watch import Boot
 

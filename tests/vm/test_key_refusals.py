@@ -14,6 +14,8 @@ import pytest
 from mantlet.cli.boot import SERVING
 from mantlet.client.handover import Status, fetch_status
 from mantlet.edge import appraisal, project
+from mantlet.edge.attack import damage, tpm_trace
+from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line
 from mantlet.weights.approve import policy_key_public, raise_epoch, sign_policy
 from mantlet_measure import approvals, epoch, sealed, volume
@@ -21,9 +23,8 @@ from mantlet_measure.approvals import Approvals
 from mantlet_measure.pcr import BANKS, ENFORCED
 from mantlet_measure.sealed import SealedKey, policy_reference
 from tests.sealing import Owner
-from tests.vm import damage, tpm_attack, tpm_trace
+from tests.vm import tpm_attack
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
-from tests.vm.tpm_trace import Trace
 
 pytestmark = pytest.mark.vm
 

@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mantlet.cli.boot import SERVING
 from mantlet.edge.accelerator import VARIABLES
+from mantlet.edge.attack import damage, tpm_trace
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
+from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Hardware, Line
 from mantlet.release import manifest
 from mantlet_measure import dsse
 from mantlet_measure.pcr import BANKS, ENFORCED
-from tests.tiny_gguf import tiny_gguf
-from tests.vm import damage, tpm_trace
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
-from tests.vm.tpm_trace import Trace
 
 pytestmark = pytest.mark.vm
 

@@ -3,11 +3,11 @@
 
 import pytest
 
+from mantlet.edge.attack import tpm_trace
+from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line
 from mantlet_measure.evidence import State
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank
-from tests.vm import tpm_trace
-from tests.vm.tpm_trace import Trace
 from tests.vm.watch import Boot, Watch
 
 pytestmark = pytest.mark.vm

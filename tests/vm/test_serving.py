@@ -26,7 +26,7 @@ QUESTION = "What is the capital of France?"
 def test_ask_verifies_the_machine_and_prints_an_answer_of_the_real_model(second: Watch) -> None:
     address = f"https://127.0.0.1:{second.machine.port}"
     said = second.rig.expect("ask", address, QUESTION, "--max-tokens", "12", *second.rig.trust())
-    # What it says is drawn at random; that it says words, and not what tests/tiny_gguf.py would, is not.
+    # What it says is drawn at random; that it says words, and not what the tiny model would, is not.
     assert len(re.findall(r"\w{2,}", said.result)) >= 3, said.result
     assert "TEST POLICY: the TPM is software" in said.story
     assert "ACCEPTED" in said.story

@@ -4,12 +4,12 @@
 from dataclasses import dataclass, field
 
 from mantlet.client.attest import attest, fetch_evidence
+from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line, Machine
 from mantlet.verifier.result import AttestationResult
 from mantlet_measure import evidence as evidence_format
 from mantlet_measure.evidence import Evidence, State
 from tests.vm.rig import BOOT_SECONDS, Rig
-from tests.vm.tpm_trace import Trace
 
 
 @dataclass(frozen=True, kw_only=True)

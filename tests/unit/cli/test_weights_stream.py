@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mantlet import cli
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.tools import ToolsTree
 from mantlet.weights.disk import PARTITION_OFFSET
 from tests.range_server import Resource, serving
-from tests.tiny_gguf import tiny_gguf
 
 pytestmark = pytest.mark.usefixtures("tools")
 

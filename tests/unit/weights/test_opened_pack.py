@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from mantlet.cli import main
 from mantlet.edge import owner, pack, pack_extract
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.pack_files import Pack
 from mantlet.edge.pack_plan import Label
 from mantlet.edge.tools import ToolsTree
@@ -24,7 +25,6 @@ from mantlet.weights.disk import PARTITION_OFFSET
 from mantlet.weights.extents import Extent
 from mantlet_measure.disk_key import disk_key
 from mantlet_measure.errors import DecodeError
-from tests.tiny_gguf import tiny_gguf
 
 OWNER = Ed25519PrivateKey.generate()
 Verb = Callable[..., int]

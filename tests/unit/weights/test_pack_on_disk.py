@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mantlet.edge import chunks, erofs, models, output, pack_disk, pack_journal, project
 from mantlet.edge import pack as edge
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.pack_files import Pack
 from mantlet.edge.pack_plan import Label
 from mantlet.edge.tools import ToolsTree
@@ -25,7 +26,6 @@ from mantlet.weights import pack
 from mantlet.weights.disk import PARTITION_OFFSET
 from mantlet_measure.disk_key import disk_key
 from mantlet_measure.errors import DecodeError, MantletError, UnavailableError
-from tests.tiny_gguf import tiny_gguf
 
 OWNER = Ed25519PrivateKey.generate()
 

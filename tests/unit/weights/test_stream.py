@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mantlet.edge import pack as packs
 from mantlet.edge import stream as edge
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.pack_plan import Label
 from mantlet.edge.range_source import HttpsSource, open_source
 from mantlet.edge.tools import ToolsTree
@@ -24,7 +25,6 @@ from mantlet_measure.disk_key import key_id
 from mantlet_measure.errors import DecodeError, UnavailableError
 from tests.range_server import Resource, serving
 from tests.streams import DATA_KEY, ROOT
-from tests.tiny_gguf import tiny_gguf
 
 SEALED_SIZE = CHUNK_SIZE + TAG_SIZE
 OTHER_KEY = bytes(range(1, 33))

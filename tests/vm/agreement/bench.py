@@ -14,12 +14,12 @@ from pathlib import Path
 
 from mantlet.edge import boot_loaders, software_tpm
 from mantlet.edge.accelerator import VARIABLES, Accelerator
+from mantlet.edge.attack import damage
 from mantlet.edge.boot_loaders import BootLoaders
 from mantlet.edge.image import Build
 from mantlet.edge.machine import Hardware, Machine
 from mantlet.edge.software_tpm import Authority
 from mantlet.edge.tools import ToolsTree
-from tests.vm import damage
 from tests.vm.agreement.assembly import REMOVABLE, Recipe, Workshop
 from tests.vm.agreement.scenarios import Companion, Scenario, Suite
 from tests.vm.agreement.watching import Observation, watch

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mantlet.edge.attack.qmp import Monitor
+from mantlet.edge.attack.tpm_trace import Extension, Trace
 from mantlet.edge.machine import Line, Machine
-from tests.vm.qmp import Monitor
-from tests.vm.tpm_trace import Extension, Trace
 
 PATIENCE = 240.0
 AGENT_STARTED = Line("inspect", "ok")

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests.vm.ports import connect
+from mantlet.edge.attack.ports import connect
+from mantlet.edge.machine import BootError
 
 OURS_MAC = bytes.fromhex("020000000063")
 # What QEMU's own DHCP gives to the first machine, and a neighbour that it does not know.
@@ -67,7 +68,8 @@ class Wire:
                 data = self.outward.recv(1 << 20)
             except TimeoutError:
                 return
-            assert data, "the wire was cut"
+            if not data:
+                raise BootError("wire: expected frames, found it cut", hint="is the machine on?")
             self._pending += data
 
     def packets(self, seconds: float) -> Iterator[tuple[int, bytes]]:
@@ -86,7 +88,8 @@ class Wire:
         self.send(_arp(1, _BROADCAST, target=MACHINE))
         for _ in self.packets(3.0):
             pass
-        assert self.machine_mac, "the machine does not answer ARP"
+        if not self.machine_mac:
+            raise BootError("wire: expected an answer to ARP, found none", hint="does the machine serve?")
 
     def scan_tcp(self, ports: Iterable[int], *, rounds: int = 6) -> dict[int, bool]:
         """Send a SYN to each port; True: it accepts, False: it resets. Silent ports are missing."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mantlet_measure.errors import DecodeError
+
 SUCCESS = 0x000
 # RC_FMT1 VALUE for parameter 1; RC_FMT1 POLICY_FAIL for session 1.
 VALUE_OF_PARAMETER_1 = 0x1C4
@@ -60,12 +62,15 @@ class Trace:
     """The exchanges of one boot, from the last TPM2_Startup on."""
 
     def __init__(self, path: Path) -> None:
+        """Read swtpm's log. DecodeError when it is not the log of one start with TPM2_Startup(CLEAR)."""
         whole = list(_exchanges(path.read_text("ascii", "replace")))
         starts = [
             place for place, each in enumerate(whole) if each.code == STARTUP and each.result == SUCCESS
         ]
-        assert starts, "the TPM was never started"
-        assert whole[starts[-1]].command[10:12] == b"\0\0", "expected TPM2_Startup(CLEAR)"
+        if not starts:
+            raise _trace(f"a TPM that was started in {path}", "none")
+        if whole[starts[-1]].command[10:12] != b"\0\0":
+            raise _trace("TPM2_Startup(CLEAR)", "another start")
         self.exchanges = whole[starts[-1] :]
 
     def results(self, code: int) -> list[int]:
@@ -98,9 +103,8 @@ class Trace:
         for code in (PCR_EVENT, SEQUENCE_COMPLETE, PCR_RESET):
             for each in self.exchanges:
                 touches = each.code == code and int.from_bytes(each.command[10:14], "big") != _RH_NULL
-                assert not touches, (
-                    f"a command {code:#x} changes a register too; this replay does not know it"
-                )
+                if touches:
+                    raise _trace("registers that extends alone change", f"a command {code:#x}")
         values = {number: bytes(hashlib.new(bank).digest_size) for number in range(16)}
         for extension in self.extensions:
             number, digest = extension.register, extension.digests.get(bank)
@@ -122,7 +126,8 @@ def _exchanges(text: str) -> Iterator[Exchange]:
         else:
             continue
         if wanted and len(collected) >= wanted:
-            assert len(collected) == wanted, "a dump longer than it says"
+            if len(collected) != wanted:
+                raise _trace(f"a dump of {wanted} bytes", str(len(collected)))
             if kind == "Read":
                 command = collected
             elif command:
@@ -133,7 +138,8 @@ def _exchanges(text: str) -> Iterator[Exchange]:
 
 def _extension(command: bytes) -> tuple[int, dict[str, bytes]]:
     """Register and digests of a TPM2_PCR_Extend (Part 3, 22.2)."""
-    assert int.from_bytes(command[:2], "big") == _SESSIONS
+    if int.from_bytes(command[:2], "big") != _SESSIONS:
+        raise _trace("TPM2_PCR_Extend with a session", command[:2].hex())
     register = int.from_bytes(command[10:14], "big")
     at = 18 + int.from_bytes(command[14:18], "big")
     digests = {}
@@ -144,5 +150,10 @@ def _extension(command: bytes) -> tuple[int, dict[str, bytes]]:
         at += 2 + len(digest)
         if number in _HASHES:
             digests[_HASHES[number][0]] = digest
-    assert at == len(command)
+    if at != len(command):
+        raise _trace(f"a TPM2_PCR_Extend of {at} bytes", str(len(command)))
     return register, digests
+
+
+def _trace(expected: str, found: str) -> DecodeError:
+    return DecodeError("TPM trace", expected=expected, found=found, hint="boot again: the trace is not whole")

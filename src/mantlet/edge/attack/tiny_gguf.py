@@ -73,7 +73,7 @@ def tiny_gguf() -> bytes:
 
 def _tensors(vocabulary: int) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
     """Yield (name, shape with the fastest dimension first, little-endian float32 values)."""
-    source = random.Random(SEED)
+    source = random.Random(SEED)  # noqa: S311, the same weights every time are what is wanted
 
     def weights(columns: int, rows: int) -> tuple[tuple[int, ...], bytes]:
         # `random()` alone is promised to be the same on every platform and version; gauss() asks the C

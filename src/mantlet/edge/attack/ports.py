@@ -15,6 +15,7 @@ class Port:
     """The other end of a Unix socket that QEMU listens on; a context manager."""
 
     def __init__(self, path: Path) -> None:
+        """Plug in, and begin to listen."""
         self._socket = connect(path)
         self._heard = bytearray()
         self._over = threading.Event()
@@ -22,11 +23,13 @@ class Port:
         self._thread.start()
 
     def __enter__(self) -> "Port":
+        """It is plugged in already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Unplug."""
         self._over.set()
         self._thread.join()
         self._socket.close()

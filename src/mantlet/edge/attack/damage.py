@@ -11,6 +11,7 @@ from mantlet.edge.image import Build
 from mantlet.edge.tools import ToolsTree
 from mantlet.predict import pe, uki
 from mantlet_measure import dsse, volume
+from mantlet_measure.errors import MantletError
 
 _SECTOR = 512
 # PID 1 itself: nothing boots without this block.
@@ -28,22 +29,34 @@ def flip(path: Path, offset: int) -> None:
         file.write(bytes([byte ^ 1]))
 
 
+def flip_in_partition(disk: Path, name: str, tools: ToolsTree, *, at: int = 4096) -> None:
+    """Flip one bit of the partition whose name ends so, `at` bytes from its start."""
+    flip(disk, partition(disk, lambda entry: entry["name"].endswith(name), tools) + at)
+
+
+def wipe_partition_table(disk: Path) -> None:
+    """Overwrite both partition tables with zeros: 34 sectors at the start, 33 at the end (UEFI, 5.3)."""
+    size = disk.stat().st_size
+    with disk.open("r+b") as file:
+        for start, sectors in ((0, 34), (size - 33 * _SECTOR, 33)):
+            file.seek(start)
+            file.write(bytes(sectors * _SECTOR))
+
+
 def flip_in_kernel(built: Build, disk: Path) -> None:
     """Flip a bit in the middle of the kernel, on the ESP."""
-    section = pe.decode(built.path("uki.efi").read_bytes(), what=uki.WHAT).section(".linux")
-    assert section is not None
+    section = _section(pe.decode(built.path("uki.efi").read_bytes(), what=uki.WHAT), ".linux")
     flip(disk, _uki_offset(built, disk) + section.raw_offset + section.raw_size // 2)
 
 
 def give_a_console(built: Build, disk: Path) -> None:
     """Let the kernel command line on the ESP speak to a console, in as many bytes as before."""
     image = pe.decode(built.path("uki.efi").read_bytes(), what=uki.WHAT)
-    section = image.section(".cmdline")
-    assert section is not None
+    section = _section(image, ".cmdline")
     at = image.content(section).index(b"console=null")
     with disk.open("r+b") as file:
         file.seek(_uki_offset(built, disk) + section.raw_offset + at)
-        assert file.read(12) == b"console=null"
+        _expect(file.read(12) == b"console=null", "console=null on the disk where the UKI has it")
         file.seek(-12, 1)
         file.write(b"console=tty0")
 
@@ -63,7 +76,7 @@ def flip_in_first_program(built: Build, disk: Path, tools: ToolsTree) -> None:
     )
     with disk.open("rb") as file:
         file.seek(at + physical)
-        assert file.read(4096) == block
+        _expect(file.read(4096) == block, "PID 1's program on the disk where the root has it")
     flip(disk, at + physical + 100)
 
 
@@ -100,8 +113,8 @@ def read_slot(deployment: Path, offset: int, tools: ToolsTree) -> bytes:
     with deployment.open("rb") as file:
         file.seek(_volume_offset(deployment, tools) + offset)
         payload = volume.decode_slot(file.read(volume.SLOT_SIZE))
-    assert payload is not None
-    return payload
+    _expect(payload is not None, f"something in the slot at {offset} of {deployment}")
+    return payload or b""
 
 
 def write_slot(deployment: Path, offset: int, payload: bytes | None, tools: ToolsTree) -> None:
@@ -126,5 +139,21 @@ def _uki_offset(built: Build, disk: Path) -> int:
     """Where the UKI lies on the disk: in one piece, since it was the first file on its file system."""
     content, data = built.path("uki.efi").read_bytes(), disk.read_bytes()
     at = data.find(content[:4096])
-    assert data[at : at + len(content)] == content
+    _expect(data[at : at + len(content)] == content, "the UKI on the disk in one piece")
     return at
+
+
+def _section(image: pe.Image, name: str) -> pe.Section:
+    section = image.section(name)
+    if section is None:
+        raise _absent(f"a section {name} in the UKI")
+    return section
+
+
+def _expect(met: bool, what: str) -> None:
+    if not met:
+        raise _absent(what)
+
+
+def _absent(what: str) -> MantletError:
+    return MantletError(f"damage: expected {what}, found something else", hint="build the image again")

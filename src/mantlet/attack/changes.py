@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an attack does to a copy of a machine: data alone, a type for each kind of hand that is laid on it.
+
+A change is made before power-on, or it is a device that is there from power-on. What is tried while the
+machine runs is a probe, which an attack only names. Both are carried out by the edge.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+# In a QEMU word: the folder of the boot, where files and sockets of the attack are.
+FOLDER = "{folder}"
+
+
+@dataclass(frozen=True, slots=True)
+class Qemu:
+    """Further words for QEMU; `{folder}` in one stands for the boot's folder."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FwCfg:
+    """A file that the host gives to firmware and guest by QEMU's fw_cfg."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Smbios:
+    """A string of SMBIOS type 11."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EspFile:
+    """A file that is put on the ESP."""
+
+    path: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EspAddon:
+    """An addon for the UKI on the ESP, with a command line; signed with the release's key or not."""
+
+    command_line: str
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable in the firmware's store: vendor's GUID, content, non-volatile and open to the guest."""
+
+    name: str
+    guid: str
+    content: bytes
+
+
+class Store(StrEnum):
+    """The firmware's store of variables as a whole."""
+
+    # Firmware as it comes, with no keys: Secure Boot is off.
+    SECURE_BOOT_OFF = "secure-boot-off"
+    # Our keys, but every other variable lost.
+    FRESH = "fresh"
+
+
+class Damage(StrEnum):
+    """Harm to the disk of the image."""
+
+    KERNEL = "kernel"
+    CONSOLE = "console"
+    FIRST_PROGRAM = "first-program"
+    HASH_TREE = "hash-tree"
+    SIGNATURE = "signature"
+    PARTITION_TABLE = "partition-table"
+
+
+class Weights(StrEnum):
+    """What becomes of the disk of the weights."""
+
+    ABSENT = "absent"
+    HALF = "half"
+    FLIPPED = "flipped"
+    OTHER_MODEL = "other-model"
+
+
+class Deployment(StrEnum):
+    """What becomes of the deployment volume."""
+
+    FLIPPED = "flipped"
+    OTHER_SIGNER = "other-signer"
+    NO_APPROVALS = "no-approvals"
+    FOREIGN_APPROVALS = "foreign-approvals"
+
+
+class Tpm(StrEnum):
+    """What becomes of the TPM."""
+
+    ABSENT = "absent"
+    OTHER = "other"
+    CLEARED = "cleared"
+    SHA1_ONLY = "sha1-only"
+    EPOCH_RAISED = "epoch-raised"
+    COUNTER_DELETED = "counter-deleted"
+    COUNTER_CREATED_AGAIN = "counter-created-again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A further disk, with partitions as (type, label, content); first: before the image's in PCI order.
+
+    kind: how the edge makes it. It starts unread, and what is read or written of it is looked at afterwards.
+    """
+
+    name: str
+    kind: "DiskKind"
+    first: bool = False
+
+
+class DiskKind(StrEnum):
+    """Disks that somebody brings."""
+
+    SAME_IDENTIFIERS = "same-identifiers"
+    DISCOVERABLE = "discoverable"
+    ENCRYPTED = "encrypted"
+    CLOUD_SEED = "cloud-seed"
+    FILE_SYSTEMS = "file-systems"
+    HIBERNATED = "hibernated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """The firmware's shell instead of the UKI: Secure Boot off, and a script that it runs.
+
+    script: lines; files: further files on the ESP.
+    """
+
+    script: tuple[str, ...]
+    files: tuple[EspFile, ...] = field(default=())
+
+
+Change = (
+    Qemu
+    | FwCfg
+    | Smbios
+    | EspFile
+    | EspAddon
+    | Variable
+    | Store
+    | Damage
+    | Weights
+    | Deployment
+    | Tpm
+    | Disk
+    | Shell
+)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A provisioned machine of one build, which every attack takes a copy of.
+
+Owns its making: the tiny model packed and deployed, one boot in which the owner seals the key to it, and then
+it is off. It lies in a folder that the next run finds again; a folder without its last file is made anew.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from mantlet.edge import files, output, pack
+from mantlet.edge.accelerator import Accelerator
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
+from mantlet.edge.bench.provisioning import Provisioning
+from mantlet.edge.image import Build
+from mantlet.edge.keys import KeyFolder
+from mantlet.edge.machine import Hardware, Machine
+from mantlet.edge.pack_files import Pack
+from mantlet.edge.pack_plan import Label
+from mantlet.edge.software_tpm import Authority
+from mantlet.edge.tools import ToolsTree
+
+MODEL = "tiny"
+_LABEL = Label(id=MODEL, version="1", epoch=1)
+_READY = "provisioned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """One build, its keys and tools, and where its provisioned machine lies."""
+
+    built: Build
+    keys: KeyFolder
+    tools: ToolsTree
+    accelerator: Accelerator
+    folder: Path
+
+    @property
+    def machine_folder(self) -> Path:
+        """TPM and firmware variables of the machine."""
+        return self.folder / "machine"
+
+    @property
+    def deployment(self) -> Path:
+        """Its deployment volume, with the sealed key."""
+        return self.folder / "deployment.raw"
+
+    @property
+    def authority(self) -> Authority:
+        """The maker of every TPM here."""
+        return Authority(folder=self.keys.folder / "swtpm-ca")
+
+    @property
+    def provisioning(self) -> Provisioning:
+        """What a machine gets from its owner."""
+        return Provisioning(build=self.built.directory, pack=self.pack(), keys=self.keys)
+
+    def pack(self) -> Pack:
+        """The pack of the tiny model, made when it is missing."""
+        model = self.folder / "tiny.gguf"
+        if not model.exists():
+            files.write_atomic(model, tiny_gguf())
+        return self.packed(model, self.folder / "pack")
+
+    def packed(self, model: Path, folder: Path, *, key_file: Path | None = None) -> Pack:
+        """Pack a model under the tiny model's name; the same again where it is packed already."""
+        owner = self.keys.owner()
+        return pack.write(
+            model, folder, label=_LABEL, file=None, key_file=key_file, owner=owner, tools=self.tools
+        )
+
+    def hardware(self, *, deployment: Path | None = None) -> Hardware:
+        """The machine as it is sold: the build's disk, a deployment volume, the pack."""
+        return Hardware(
+            disk=self.built.path("disk.raw").resolve(),
+            variables=self.built.path("OVMF_VARS.fd").resolve(),
+            deployment=deployment or self.deployment,
+            weights=self.folder / "pack" / f"{MODEL}.raw",
+        )
+
+    def machine(self, folder: Path, hardware: Hardware) -> Machine:
+        """A machine whose state is in `folder`, off."""
+        return Machine(
+            folder=folder,
+            hardware=hardware,
+            tools=self.tools,
+            authority=self.authority,
+            accelerator=self.accelerator,
+        )
+
+    def provision(self) -> float | None:
+        """Boot for the first time, seal, verify, and power off; nothing when that was done before.
+
+        Returns the seconds that a plain boot to serving took afterwards; None when it was done before.
+        """
+        if (self.folder / _READY).exists():
+            return None
+        files.new_directory(self.folder)
+        output.step(f"Provisioning a machine of {self.built.directory.name}…")
+        provisioning = self.provisioning
+        provisioning.write_deployment(self.deployment, tools=self.tools)
+        machine = self.machine(self.machine_folder, self.hardware())
+        provisioning.run(machine)
+        seconds = machine.elapsed
+        files.write_atomic(self.folder / _READY, b"")
+        return seconds
+
+    def copy(self, folder: Path) -> Path:
+        """Copy TPM, variables and deployment volume into `folder`; return the copy of the volume.
+
+        The machine's folder is `folder/machine`.
+        """
+        ignored = shutil.ignore_patterns("*.log", "*.trace")
+        shutil.copytree(self.machine_folder, folder / "machine", ignore=ignored)
+        shutil.copyfile(self.deployment, folder / "deployment.raw")
+        return folder / "deployment.raw"
