@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import tiny_gguf
+from mantlet.edge.attack import tiny_gguf
 
 
 def test_the_model_is_the_same_in_every_process(tmp_path: Path) -> None:
