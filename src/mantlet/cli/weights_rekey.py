@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mantlet weights rekey`: the same model under another data key. Its root hash stays what it was."""
+"""`mantlet weights rekey`: the same model under another data key. Its root hash stays what it was.
+
+An interrupted run is gone on with: what it has written is a function of the pack and the new key.
+"""
 
 import argparse
 from dataclasses import replace
@@ -7,8 +10,11 @@ from pathlib import Path
 
 from mantlet.cli import weights_opened
 from mantlet.cli.weights_opened import Opened
-from mantlet.edge import chunks, output, owner, pack_files, pack_open, stream
+from mantlet.edge import chunks, output, owner, pack_files, pack_journal, pack_open, stream
 from mantlet.edge.pack_files import Pack
+from mantlet.edge.pack_journal import Entry, Journal
+from mantlet.weights import disk as image
+from mantlet.weights.descriptor import Descriptor
 from mantlet_measure.disk_key import key_id
 from mantlet_measure.errors import MantletError
 
@@ -44,13 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
         )
     key_file = arguments.new_key or directory / f"{model_id}.key"
     with pack_files.workspace(directory, model_id) as place, pack_files.data_key(key_file) as new:
-        pack_files.clear(place)
         if new == old:
             raise MantletError(
                 f"{key_file}: expected another data key than that of the pack, found the same",
                 hint="name a file that does not exist yet with --new-key",
             )
-        digest = _encrypt_anew(opened, place / "disk", old, new)
+        digest = _encrypt_anew(opened, place, old, new)
         made = Pack(
             image=directory / f"{model_id}.raw",
             descriptor_file=directory / f"{model_id}.json",
@@ -61,14 +66,30 @@ def run(arguments: argparse.Namespace) -> int:
     return _report(made, as_json=arguments.json)
 
 
-def _encrypt_anew(opened: Opened, disk: Path, old: bytes, new: bytes) -> bytes:
-    descriptor = opened.descriptor
+def _encrypt_anew(opened: Opened, place: Path, old: bytes, new: bytes) -> bytes:
+    descriptor, disk = opened.descriptor, place / "disk"
+    journal = _journal(place, descriptor, new)
     output.step(f"Encrypting {descriptor.model.id} under another key…")
     if descriptor.model.stream is not None:
         with opened.source() as source:
-            return stream.rekey(source, descriptor, disk, old=old, new=new)
+            return stream.rekey(source, descriptor, disk, old=old, new=new, journal=journal)
     with chunks.workers(descriptor.model.size) as executor:
-        return pack_open.rekey(opened.image, descriptor, disk, old=old, new=new, executor=executor)
+        return pack_open.rekey(
+            opened.image, descriptor, disk, old=old, new=new, journal=journal, executor=executor
+        )
+
+
+def _journal(place: Path, descriptor: Descriptor, new: bytes) -> Journal:
+    """Return the journal of an earlier run over the same pack under the same new key, or a fresh one."""
+    path, marks, name = place / "journal", pack_journal.marks_of(descriptor), key_id(new)
+    entry = pack_journal.read(path, marks=marks, key_id=name)
+    if entry is not None:
+        output.step(f"Going on where an earlier run stopped, at {entry.done:,} bytes…")
+    else:
+        pack_files.clear(place)
+        pack_files.check_room(place, image.size_of(descriptor.model.body_size))
+        entry = Entry(marks=marks, model=descriptor.model, key_id=name, done=0)
+    return Journal(path=path, entry=entry)
 
 
 def _report(made: Pack, *, as_json: bool) -> int:

@@ -5,6 +5,7 @@ Owns the cutting, the processes, and the reading of a range whose bytes lie in s
 grow with the range. What is done with a chunk is the caller's matter.
 """
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -25,6 +26,8 @@ SLICE = verity.FANOUT * verity.BLOCK
 CHUNK = 8 * SLICE
 # One process digests what all the others make: beyond so many they would wait for it.
 _MOST = 8
+# Linux, include/uapi/linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 
 _Result = TypeVar("_Result")
 
@@ -61,7 +64,7 @@ def workers(size: int) -> Iterator[Executor]:
     # Forked before this process has a thread: no interpreter to start, no module to import twice.
     context = multiprocessing.get_context("fork")
     count = _processes()
-    with ProcessPoolExecutor(count, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as processes:
+    with ProcessPoolExecutor(count, context, _begin, (os.getpid(),)) as processes:
         processes.submit(int)
         try:
             yield processes
@@ -126,6 +129,15 @@ def read_into(target: memoryview, file: int, offset: int, *, what: str) -> None:
         if count == 0:
             raise EOFError(f"{what}: expected {len(target)} bytes at {offset}, found {done}")
         done += count
+
+
+def _begin(parent: int) -> None:
+    """Leave interrupts to the parent, and end with it: an orphan would hold its lock, and go on writing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have died before it was asked to say so.
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _processes() -> int:

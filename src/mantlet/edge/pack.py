@@ -14,16 +14,16 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mantlet.edge import chunks, files, models, output, pack_disk, pack_files, pack_journal, pack_plan, stream
+from mantlet.edge import chunks, models, output, pack_disk, pack_files, pack_journal, pack_plan, stream
 from mantlet.edge.erofs import Source
 from mantlet.edge.pack_files import Pack
-from mantlet.edge.pack_journal import Entry
+from mantlet.edge.pack_journal import Entry, Journal
 from mantlet.edge.pack_plan import Label, Plan
 from mantlet.edge.tools import ToolsTree
-from mantlet.weights import pack as layout
+from mantlet.weights import pack as disk_body
+from mantlet.weights import stream as stream_body
 from mantlet.weights.descriptor import Descriptor
-from mantlet.weights.stream import stream_of
-from mantlet_measure.deployment import Model
+from mantlet_measure.body import Stream
 from mantlet_measure.disk_key import disk_key, key_id
 from mantlet_measure.errors import UnavailableError
 
@@ -40,11 +40,15 @@ class Body(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What a run works on: the model's files, the one that the runtime opens, where, and with what."""
+    """What a run works on: the model's files, the one that the runtime opens, where, and with what.
+
+    stream: what is made of the files, None for a disk body.
+    """
 
     sources: Sequence[Source]
     file: str
     place: Path
+    stream: Stream | None
     executor: Executor
     tools: ToolsTree
 
@@ -64,7 +68,7 @@ def write(
 
     file: the name that the runtime opens, when `source` is a directory. key_file: holds 32 bytes, and is made
     when it is missing. owner: signs the descriptor. The image is replaced as a whole, the descriptor last.
-    An interrupted run goes on, but for that of a stream body.
+    An interrupted run is gone on with.
     Raises DecodeError on bad input, UnavailableError when there is no room, ProcessError when a tool fails.
     """
     sources, first = models.inspect(source, file=file)
@@ -72,26 +76,28 @@ def write(
     if key_file.exists():
         pack_files.read_key(key_file)
     total = sum(entry.size for entry in sources)
+    sizes = {entry.name: entry.size for entry in sources}
+    streamed = stream_body.stream_of(sizes) if body is Body.STREAM else None
     with (
         pack_files.workspace(directory, label.id) as place,
         _steady(),
         chunks.workers(total) as executor,
     ):
-        work = _Work(sources=sources, file=first, place=place, executor=executor, tools=tools)
+        work = _Work(
+            sources=sources, file=first, place=place, stream=streamed, executor=executor, tools=tools
+        )
         output.step(f"Packing {source.name} ({total:,} bytes)…")
         plan, entry = _plan(work, label, key_file, total)
         with pack_files.data_key(key_file) as key:
             entry = replace(entry, key_id=key_id(key))
-            if body is Body.STREAM:
-                model, digest = _seal(work, plan, key)
-            else:
-                model, digest = plan.model, _encrypt(work, plan, entry, key)
+            journal = Journal(path=place / "journal", entry=entry, needs=plan.rest)
+            digest = _encrypt(work, plan, journal, key)
             pack_plan.check_unchanged(sources, entry.marks)
             pack = Pack(
                 image=directory / f"{label.id}.raw",
                 descriptor_file=directory / f"{label.id}.json",
                 key_file=key_file,
-                descriptor=Descriptor(model=model, ciphertext_sha256=digest, key_id=entry.key_id),
+                descriptor=Descriptor(model=plan.model, ciphertext_sha256=digest, key_id=entry.key_id),
             )
             pack_files.publish(pack, place / "disk", owner=owner)
     return pack
@@ -103,7 +109,7 @@ def _plan(work: _Work, label: Label, key_file: Path, total: int) -> tuple[Plan, 
     rest = work.place / "rest"
     known = key_id(pack_files.read_key(key_file)) if key_file.exists() else None
     entry = pack_journal.read(work.place / "journal", marks=marks, key_id=known)
-    if entry is not None and entry.model.id == label.id:
+    if entry is not None and (entry.model.id, entry.model.stream) == (label.id, work.stream):
         output.step(f"Going on where an earlier run stopped, at {entry.done:,} bytes…")
         model = replace(entry.model, version=label.version, epoch=label.epoch, file=work.file)
         return pack_plan.again(work.sources, rest, model=model), replace(entry, model=model)
@@ -112,37 +118,21 @@ def _plan(work: _Work, label: Label, key_file: Path, total: int) -> tuple[Plan, 
     plan = pack_plan.new(
         work.sources, rest, label=label, file=work.file, tools=work.tools, executor=work.executor
     )
+    plan = replace(plan, model=replace(plan.model, stream=work.stream))
     return plan, Entry(marks=marks, model=plan.model, key_id=b"", done=0)
 
 
-def _encrypt(work: _Work, plan: Plan, entry: Entry, key: bytes) -> bytes:
+def _encrypt(work: _Work, plan: Plan, journal: Journal, key: bytes) -> bytes:
     """Encrypt what is not yet encrypted, with a journal of it; return the digest of the ciphertext."""
-    journal = work.place / "journal"
-
-    def record(done: int) -> None:
-        if done == entry.done:
-            # An entry vouches for the plan that it is about, too.
-            files.sync(plan.rest)
-        pack_journal.write(journal, replace(entry, done=done))
-
-    output.step(f"Encrypting it with {layout.CIPHER}…")
-    return pack_disk.encrypt(
-        plan,
-        work.place / "disk",
-        key=disk_key(key, plan.model.root_hash),
-        done=entry.done,
-        record=record,
-        executor=work.executor,
-    )
-
-
-def _seal(work: _Work, plan: Plan, key: bytes) -> tuple[Model, bytes]:
-    """Write the stream body, from its start; return its model and the digest of the ciphertext."""
-    body = stream_of({source.name: source.size for source in work.sources})
-    model = replace(plan.model, stream=body)
-    output.step("Sealing it as a stream…")
+    model, disk = plan.model, work.place / "disk"
+    if work.stream is None:
+        output.step(f"Encrypting it with {disk_body.CIPHER}…")
+        return pack_disk.encrypt(
+            plan, disk, key=disk_key(key, model.root_hash), journal=journal, executor=work.executor
+        )
+    output.step(f"Encrypting it with {stream_body.CIPHER}…")
     places = {source.name: source.path for source in work.sources}
-    return model, stream.write(work.place / "disk", model, places, data_key=key)
+    return stream.write(disk, model, places, data_key=key, journal=journal)
 
 
 @contextmanager

@@ -8,13 +8,14 @@ encrypted in place: a part that was written may be written again. How blocks are
 
 import hashlib
 import os
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
 from mantlet.edge import output
-from mantlet.edge.chunks import CHUNK, SLICE, Chunk, content, cut, in_order, read_into
+from mantlet.edge.chunks import CHUNK, SLICE, Chunk, Piece, content, cut, in_order, read_into
+from mantlet.edge.pack_journal import Journal
 from mantlet.edge.pack_plan import Plan
 from mantlet.weights import disk as layout
 from mantlet.weights import pack
@@ -22,48 +23,47 @@ from mantlet.weights.disk import PARTITION_OFFSET
 from mantlet.weights.pack import SECTOR
 from mantlet_measure.deployment import Model
 
-# What is written between two entries of the journal, at least: each waits for the disk.
-_ENTRY_EACH = 32 * CHUNK
 
-
-def encrypt(
-    plan: Plan,
-    disk: Path,
-    *,
-    key: bytes | bytearray,
-    done: int,
-    record: Callable[[int], None],
-    executor: Executor,
-) -> bytes:
+def encrypt(plan: Plan, disk: Path, *, key: bytes | bytearray, journal: Journal, executor: Executor) -> bytes:
     """Encrypt the plaintext of `plan` into the disk image and return the SHA-256 of the ciphertext.
 
-    key: 64 bytes, for this model alone. done: bytes that an earlier run has written, whole chunks; record is
-    told of it, and of more each time that so many are on the disk, by another thread. All is synced in the
+    key: 64 bytes, for this model alone. What the journal has as done is there already. All is synced in the
     end.
     Raises EOFError when a file is shorter than it was, OSError when there is no room.
     """
-    prepare(disk, plan.model)
-    size = plan.model.size
     work = partial(_encrypt_chunk, disk, plan.rest, bytes(key))
-    digest, buffer, entered = hashlib.sha256(), memoryview(bytearray(CHUNK)), done
+    return fill(disk, plan.model, work, pieces=plan.pieces, journal=journal, executor=executor)
+
+
+def fill(
+    disk: Path,
+    model: Model,
+    work: Callable[[Chunk], None],
+    *,
+    pieces: Sequence[Piece] = (),
+    journal: Journal,
+    executor: Executor,
+) -> bytes:
+    """Have `work` write each chunk of the ciphertext into the disk image; return the SHA-256 of all of it.
+
+    pieces: of the plaintext, to be handed over with the chunks that they reach into. Of what the journal has
+    as done, the digest is taken and nothing is written. Raises OSError when there is no room.
+    """
+    prepare(disk, model)
+    done = min(journal.done, model.size) // CHUNK * CHUNK
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK))
     with (
-        ThreadPoolExecutor(max_workers=1) as beside,
         disk.open("rb") as file,
-        output.progress("Encrypting", size) as advance,
+        journal.kept(file.fileno()) as reached,
+        output.progress("Encrypting", model.size) as advance,
     ):
-        entry: Future[None] = beside.submit(record, done)
         for part in cut(0, done, (), CHUNK):
             _digest(digest.update, buffer, file.fileno(), part)
             advance(part.size)
-        for chunk, _ in in_order(executor, work, cut(done, size - done, plan.pieces, CHUNK)):
+        for chunk, _ in in_order(executor, work, cut(done, model.size - done, pieces, CHUNK)):
             _digest(digest.update, buffer, file.fileno(), chunk)
             advance(chunk.size)
-            reached = chunk.start + chunk.size
-            if reached - entered >= _ENTRY_EACH and entry.done():
-                entry.result()
-                entered = reached
-                entry = beside.submit(_enter, file.fileno(), record, reached)
-        entry.result()
+            reached(chunk.start + chunk.size)
         os.fsync(file.fileno())
     return digest.digest()
 
@@ -78,11 +78,6 @@ def prepare(disk: Path, model: Model) -> None:
         file.write(layout.head(model.root_hash, model.size))
         file.seek(PARTITION_OFFSET + model.size)
         file.write(layout.tail(model.root_hash, model.size))
-
-
-def _enter(file: int, record: Callable[[int], None], reached: int) -> None:
-    os.fdatasync(file)
-    record(reached)
 
 
 def _digest(update: Callable[[memoryview], None], buffer: memoryview, file: int, chunk: Chunk) -> None:

@@ -7,7 +7,6 @@ matter, and a stream body that of `mantlet.edge.stream`.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from mantlet.edge import output, pack_disk
 from mantlet.edge.chunks import CHUNK, Chunk, cut, in_order, read_into
+from mantlet.edge.pack_journal import Journal
 from mantlet.weights import disk as layout
 from mantlet.weights import pack
 from mantlet.weights.descriptor import Descriptor
@@ -127,26 +127,26 @@ def check_frame(image: Path, descriptor: Descriptor) -> None:
 
 
 def rekey(
-    image: Path, descriptor: Descriptor, disk: Path, *, old: bytes, new: bytes, executor: Executor
+    image: Path,
+    descriptor: Descriptor,
+    disk: Path,
+    *,
+    old: bytes,
+    new: bytes,
+    journal: Journal,
+    executor: Executor,
 ) -> bytes:
-    """Write the pack under another data key as the new file `disk`; return the SHA-256 of its ciphertext.
+    """Write the pack under another data key as the file `disk`; return the SHA-256 of its ciphertext.
 
-    Each block is verified before it is encrypted again. DecodeError on one that is not what it should be.
+    Each block is verified before it is encrypted again. What the journal has as done is there already.
+    DecodeError on a block that is not what it should be.
     """
     model = descriptor.model
     body = body_of(image, descriptor, old)
     check_frame(image, descriptor)
-    pack_disk.prepare(disk, model)
     work = partial(_rekey_chunk, body, disk, bytes(disk_key(new, model.root_hash)))
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK))
-    with disk.open("rb") as file, output.progress("Encrypting anew", model.size) as advance, refusing(image):
-        for chunk, _ in in_order(executor, work, cut(0, model.size, (), CHUNK)):
-            view = buffer[: chunk.size]
-            read_into(view, file.fileno(), PARTITION_OFFSET + chunk.start, what=str(disk))
-            digest.update(view)
-            advance(chunk.size)
-        os.fsync(file.fileno())
-    return digest.digest()
+    with refusing(image):
+        return pack_disk.fill(disk, model, work, journal=journal, executor=executor)
 
 
 @contextmanager

@@ -11,14 +11,17 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from mantlet.edge import output
+from mantlet.edge.pack_journal import Journal
 from mantlet.edge.range_source import Source
 from mantlet.weights import disk as image
 from mantlet.weights import stream as chunks
 from mantlet.weights.descriptor import Descriptor
-from mantlet_measure.body import Chunk, Part, Stream
+from mantlet_measure.body import CHUNK_SIZE, TAG_SIZE, Chunk, Part, Stream
 from mantlet_measure.deployment import BLOCK, Model
 from mantlet_measure.disk_key import key_id
 from mantlet_measure.errors import DecodeError, UnavailableError
@@ -30,11 +33,13 @@ def image_size(model: Model) -> int:
     return image.size_of(_partition_size(_stream(model)))
 
 
-def write(disk: Path, model: Model, places: Mapping[str, Path], *, data_key: bytes) -> bytes:
-    """Write the disk image of a stream body anew as `disk`; return the SHA-256 of the body, synced to disk.
+def write(
+    disk: Path, model: Model, places: Mapping[str, Path], *, data_key: bytes, journal: Journal
+) -> bytes:
+    """Write the disk image of a stream body as `disk`; return the SHA-256 of the body, synced to disk.
 
-    places: where the files are that the model's stream names. UnavailableError when one has become shorter,
-    OSError when there is no room.
+    places: where the files are that the model's stream names. What the journal has as done is there already.
+    UnavailableError when a file has become shorter, OSError when there is no room.
     """
     stream = _stream(model)
     with _opened(places) as descriptors, _cipher(model, data_key) as cipher:
@@ -42,7 +47,8 @@ def write(disk: Path, model: Model, places: Mapping[str, Path], *, data_key: byt
         def read(part: Part, target: memoryview) -> None:
             _fill(descriptors[part.file.name], part, target)
 
-        return _write_disk(disk, model, chunks.seal(stream, read, cipher))
+        sealed = partial(chunks.seal, stream, read, cipher)
+        return _write_disk(disk, model, sealed, journal=journal)
 
 
 def check(source: Source, descriptor: Descriptor, *, data_key: bytes | None) -> None:
@@ -77,15 +83,17 @@ def check(source: Source, descriptor: Descriptor, *, data_key: bytes | None) -> 
     _require_around(source, descriptor.model)
 
 
-def rekey(source: Source, descriptor: Descriptor, disk: Path, *, old: bytes, new: bytes) -> bytes:
+def rekey(
+    source: Source, descriptor: Descriptor, disk: Path, *, old: bytes, new: bytes, journal: Journal
+) -> bytes:
     """Write the body under another data key as the disk image `disk`; return its SHA-256, as `write` does.
 
     Raises DecodeError when the old key does not open the body; `disk` is then of no use.
     """
     model = descriptor.model
     with _cipher_of(descriptor, old) as opening, _cipher(model, new) as sealing:
-        sealed = chunks.rekey(_stream(model), _reader(source), old=opening, new=sealing)
-        return _write_disk(disk, model, sealed)
+        sealed = partial(chunks.rekey, _stream(model), _reader(source), old=opening, new=sealing)
+        return _write_disk(disk, model, sealed, journal=journal)
 
 
 def extract(source: Source, descriptor: Descriptor, directory: Path, *, data_key: bytes) -> tuple[Path, ...]:
@@ -137,20 +145,53 @@ def _new(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _write_disk(disk: Path, model: Model, sealed: Iterable[tuple[Chunk, memoryview]]) -> bytes:
-    """Write ciphertext into the one partition of a new disk image, and return its SHA-256."""
+class _Sealed(Protocol):
+    """The chunks of a body from the one numbered `first` on, each with its ciphertext."""
+
+    def __call__(self, *, first: int) -> Iterable[tuple[Chunk, memoryview]]: ...
+
+
+def _write_disk(disk: Path, model: Model, sealed: _Sealed, *, journal: Journal) -> bytes:
+    """Write ciphertext into the one partition of a disk image, and return its SHA-256.
+
+    Of what the journal has as done, the digest is taken and nothing is written.
+    """
     digest = hashlib.sha256()
     head, tail = _around(model)
-    with disk.open("wb", buffering=0) as file, output.progress("Encrypting", model.body_size) as advance:
+    first = min(journal.done, model.body_size) // (CHUNK_SIZE + TAG_SIZE)
+    with (
+        open(os.open(disk, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b", buffering=0) as file,  # noqa: PTH123, it may exist
+        journal.kept(file.fileno()) as reached,
+        output.progress("Encrypting", model.body_size) as advance,
+    ):
         os.posix_fallocate(file.fileno(), 0, image_size(model))
         _write(file.fileno(), memoryview(head))
-        for _, content in sealed:
+        for content in _written(file.fileno(), first):
+            digest.update(content)
+            advance(len(content))
+        for chunk, content in sealed(first=first):
             _write(file.fileno(), content)
             digest.update(content)
             advance(len(content))
+            reached(chunk.offset + chunk.sealed_size)
         _write(file.fileno(), memoryview(tail))
         os.fsync(file.fileno())
     return digest.digest()
+
+
+def _written(file: int, chunk_count: int) -> Iterator[memoryview]:
+    """Read the next `chunk_count` chunks of a file, each into the same buffer."""
+    target = memoryview(bytearray(CHUNK_SIZE + TAG_SIZE))
+    for _ in range(chunk_count):
+        done = 0
+        while done < len(target):
+            count = os.readv(file, [target[done:]])
+            if count == 0:
+                raise UnavailableError(
+                    "the pack that is being written: it shrank meanwhile", hint="run the same command again"
+                )
+            done += count
+        yield target
 
 
 def _around(model: Model) -> tuple[bytes, bytes]:

@@ -6,6 +6,7 @@ Owns which files it holds in which order, and the passes over its chunks: seal, 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 from mantlet_measure.body import CHUNK_SIZE, FILES_LIMIT, TAG_SIZE, Chunk, Part, Stream, StreamFile
 from mantlet_measure.errors import DecodeError
@@ -32,10 +33,15 @@ def stream_of(sizes: Mapping[str, int]) -> Stream:
     return Stream(files=tuple(StreamFile(name=name, size=sizes[name]) for name in sorted(sizes)))
 
 
-def seal(stream: Stream, read: ReadPart, cipher: StreamCipher) -> Iterator[tuple[Chunk, memoryview]]:
-    """Yield each chunk with its ciphertext, which lies in a buffer that the next one overwrites."""
+def seal(
+    stream: Stream, read: ReadPart, cipher: StreamCipher, *, first: int = 0
+) -> Iterator[tuple[Chunk, memoryview]]:
+    """Yield each chunk from the one numbered `first` on, with its ciphertext.
+
+    It lies in a buffer that the next one overwrites.
+    """
     plain, sealed = _buffers()
-    for chunk in stream.chunks():
+    for chunk in islice(stream.chunks(), first, None):
         for part in chunk.parts:
             read(part, plain[part.start : part.start + part.size])
         target = sealed[: chunk.sealed_size]
@@ -43,33 +49,42 @@ def seal(stream: Stream, read: ReadPart, cipher: StreamCipher) -> Iterator[tuple
         yield chunk, target
 
 
-def fetch(stream: Stream, read: Read) -> Iterator[tuple[Chunk, memoryview]]:
-    """Yield each chunk with its ciphertext as it was read, in a buffer that the next one overwrites."""
+def fetch(stream: Stream, read: Read, *, first: int = 0) -> Iterator[tuple[Chunk, memoryview]]:
+    """Yield each chunk from the one numbered `first` on, with its ciphertext as it was read.
+
+    It lies in a buffer that the next one overwrites.
+    """
     sealed, _ = _buffers()
-    for chunk in stream.chunks():
+    for chunk in islice(stream.chunks(), first, None):
         target = sealed[: chunk.sealed_size]
         read(chunk.offset, target)
         yield chunk, target
 
 
-def unseal(stream: Stream, read: Read, cipher: StreamCipher) -> Iterator[tuple[Chunk, memoryview]]:
-    """Yield each chunk with its plaintext, all of it authentic, in a buffer that the next one overwrites.
+def unseal(
+    stream: Stream, read: Read, cipher: StreamCipher, *, first: int = 0
+) -> Iterator[tuple[Chunk, memoryview]]:
+    """Yield each chunk from the one numbered `first` on, with its plaintext, all of it authentic.
 
-    Raises DecodeError at the first chunk that does not authenticate.
+    It lies in a buffer that the next one overwrites. Raises DecodeError at the first chunk that does not
+    authenticate.
     """
     plain, _ = _buffers()
-    for chunk, sealed in fetch(stream, read):
+    for chunk, sealed in fetch(stream, read, first=first):
         target = plain[: chunk.size]
         cipher.open_into(chunk, sealed, target)
         yield chunk, target
 
 
 def rekey(
-    stream: Stream, read: Read, *, old: StreamCipher, new: StreamCipher
+    stream: Stream, read: Read, *, old: StreamCipher, new: StreamCipher, first: int = 0
 ) -> Iterator[tuple[Chunk, memoryview]]:
-    """Yield each chunk with its ciphertext under the new key. DecodeError where the old one does not fit."""
+    """Yield each chunk from the one numbered `first` on, with its ciphertext under the new key.
+
+    Raises DecodeError where the old one does not fit.
+    """
     sealed, _ = _buffers()
-    for chunk, plain in unseal(stream, read, old):
+    for chunk, plain in unseal(stream, read, old, first=first):
         target = sealed[: chunk.sealed_size]
         new.seal_into(chunk, plain, target)
         yield chunk, target

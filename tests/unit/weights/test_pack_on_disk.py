@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -263,7 +263,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_gives_the_same_bytes(
         if entry.done:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pack_disk, "_ENTRY_EACH", chunks.CHUNK)
+    monkeypatch.setattr(pack_journal, "_ENTRY_EACH", chunks.CHUNK)
     with monkeypatch.context() as stopping:
         stopping.setattr(pack_journal, "write", write_and_stop)
         with pytest.raises(KeyboardInterrupt):
@@ -282,8 +282,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_gives_the_same_bytes(
 def test_an_interrupted_run_starts_anew_when_the_model_the_key_or_the_journal_changed(
     change: str, model: Path, tmp_path: Path, tools: ToolsTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object, record: Callable[[int], None], **__: object) -> None:
-        record(0)
+    def stop(*_: object, journal: pack_journal.Journal, **__: object) -> None:
+        pack_journal.write(journal.path, journal.entry)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as stopping:

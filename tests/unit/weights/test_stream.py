@@ -3,7 +3,7 @@
 
 import hashlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mantlet.edge import pack as packs
 from mantlet.edge import stream as edge
 from mantlet.edge.attack.tiny_gguf import tiny_gguf
+from mantlet.edge.pack_journal import Entry, Journal
 from mantlet.edge.pack_plan import Label
 from mantlet.edge.range_source import HttpsSource, open_source
 from mantlet.edge.tools import ToolsTree
@@ -74,11 +75,22 @@ def made(tmp_path: Path) -> Made:
         stream=stream.stream_of({name: len(data) for name, data in FILES.items()}),
     )
     disk = tmp_path / "tiny.raw"
-    digest = edge.write(disk, model, {name: folder / name for name in FILES}, data_key=DATA_KEY)
+    digest = write(disk, model, {name: folder / name for name in FILES})
     return Made(
         disk=disk,
         descriptor=Descriptor(model=model, ciphertext_sha256=digest, key_id=key_id(DATA_KEY)),
     )
+
+
+def fresh(folder: Path, model: Model) -> Journal:
+    """The journal of a run that nothing came before."""
+    entry = Entry(marks=bytes(32), model=model, key_id=key_id(DATA_KEY), done=0)
+    return Journal(path=folder / "journal", entry=entry)
+
+
+def write(disk: Path, model: Model, places: Mapping[str, Path]) -> bytes:
+    """Write a stream body that nothing came before."""
+    return edge.write(disk, model, places, data_key=DATA_KEY, journal=fresh(disk.parent, model))
 
 
 def flip(path: Path, place: int) -> None:
@@ -184,7 +196,9 @@ def test_a_pack_with_another_key_has_the_same_files_and_no_chunk_in_common(
 ) -> None:
     disk, model = tmp_path / "other.raw", made.descriptor.model
     with open_source(str(made.disk), size=edge.image_size(model)) as source:
-        digest = edge.rekey(source, made.descriptor, disk, old=DATA_KEY, new=OTHER_KEY)
+        digest = edge.rekey(
+            source, made.descriptor, disk, old=DATA_KEY, new=OTHER_KEY, journal=fresh(tmp_path, model)
+        )
     descriptor = replace(made.descriptor, ciphertext_sha256=digest, key_id=key_id(OTHER_KEY))
     other = Made(disk=disk, descriptor=descriptor)
     other.check(data_key=OTHER_KEY)
@@ -196,10 +210,7 @@ def test_a_pack_with_another_key_has_the_same_files_and_no_chunk_in_common(
 def test_the_same_key_gives_the_same_bytes(made: Made, tmp_path: Path) -> None:
     again = tmp_path / "again.raw"
     places = {name: tmp_path / "model" / name for name in FILES}
-    assert (
-        edge.write(again, made.descriptor.model, places, data_key=DATA_KEY)
-        == made.descriptor.ciphertext_sha256
-    )
+    assert write(again, made.descriptor.model, places) == made.descriptor.ciphertext_sha256
     assert again.read_bytes() == made.disk.read_bytes()
 
 
@@ -207,7 +218,7 @@ def test_a_file_that_shrank_while_it_was_packed_is_refused(made: Made, tmp_path:
     places = {name: tmp_path / "model" / name for name in FILES}
     places["tokenizer.json"].write_bytes(b"{")
     with pytest.raises(UnavailableError, match="expected 2 bytes, found 1"):
-        edge.write(tmp_path / "again.raw", made.descriptor.model, places, data_key=DATA_KEY)
+        write(tmp_path / "again.raw", made.descriptor.model, places)
 
 
 def test_more_files_than_a_document_carries_are_refused() -> None:
