@@ -36,6 +36,8 @@ def write(sources: Sequence[Source], image: Path, *, uuid: str, tools: ToolsTree
 
     image: a new file in a directory that the tools may write to. Raises ProcessError when mkfs.erofs fails.
     """
+    # The tools run elsewhere than we do.
+    image = image.absolute()
     archive = image.with_suffix(".tar")
     argv = [
         "mkfs.erofs", "--quiet", "-d0", f"-b{_BLOCK}", "-T0", f"-U{uuid}", "-x-1",

@@ -51,9 +51,11 @@ def plaintext_of(made: Pack) -> bytearray:
     return pack.decrypt(disk_key(made.key_file.read_bytes(), model.root_hash), ciphertext, first=0)
 
 
-def call(*words: str | Path, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def call(
+    *words: str | Path, under: tuple[str, ...] = (), cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     argv = [*under, sys.executable, "-m", "mantlet", "weights", "pack", *map(str, words)]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, cwd=cwd)
 
 
 def documented(program: str, values: Mapping[str, str]) -> list[str]:
@@ -358,6 +360,15 @@ def test_the_models_plaintext_is_nowhere_in_the_output(model: Path, tmp_path: Pa
     made = make(model, tmp_path / "out", tools)
     image, data = made.image.read_bytes(), model.read_bytes()
     assert not any(data[place : place + 64] in image for place in range(0, len(data) - 64, 4096))
+
+
+@pytest.mark.usefixtures("tools")
+def test_a_pack_goes_into_the_current_directory_unless_it_is_told_where(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    done = call("../tiny.gguf", "--id", "tiny", cwd=tmp_path / "here")
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert names == ["tiny.json", "tiny.key", "tiny.raw"]
 
 
 def test_a_model_id_outside_its_alphabet_is_a_usage_error_of_one_line(model: Path) -> None:
