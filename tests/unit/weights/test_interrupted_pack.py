@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.tiny_gguf import tiny_gguf
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
 
 pytestmark = [
     pytest.mark.usefixtures("tools"),
