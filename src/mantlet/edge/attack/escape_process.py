@@ -56,10 +56,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildEnd:
-    """How a child ended. error: the negative number with which its call came back, or None when it did not;
-    status: as wait4 gives it, or None while it runs."""
+    """How a child ended. Its call's result, None when it did not come back; its status as wait4 gives it,
+    None when it had to be ended."""
 
-    error: int | None
+    result: int | None
     status: int | None
 
 
@@ -94,19 +94,19 @@ class Captive:
         self._run(State.CALL_IN_CHILD)
         child = self._signed(payload.RESULT)
         if child < 0:
-            return ChildEnd(error=child, status=None)
+            return ChildEnd(result=child, status=None)
         end = time.monotonic() + self.patience
         waited = self.call(Call.WAIT4, child, Room(4), _WNOHANG, 0)
         while waited.value == 0 and time.monotonic() < end:
             time.sleep(10 * _POLL)
             waited = self.call(Call.WAIT4, child, Room(4), _WNOHANG, 0)
-        error = self._signed(payload.CHILD_RESULT)
+        result = self._signed(payload.CHILD_RESULT)
         if waited.value == 0:
             self.call(Call.KILL, child, 9)
             self.call(Call.WAIT4, child, Room(4), 0, 0)
-            return ChildEnd(error=None, status=None)
+            return ChildEnd(result=None, status=None)
         status = struct.unpack("<i", waited.rooms[0])[0] if waited.value == child else None
-        return ChildEnd(error=None if error == _STILL_RUNNING else error, status=status)
+        return ChildEnd(result=None if result == _STILL_RUNNING else result, status=status)
 
     def fault(self) -> None:
         """Have it touch address 0. It does not come back."""

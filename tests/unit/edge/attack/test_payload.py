@@ -97,14 +97,14 @@ def test_rooms_come_back_with_what_the_kernel_put_there(captive: Captive, tmp_pa
 def test_a_program_started_in_a_child_ends_with_its_own_code(captive: Captive) -> None:
     words = (sys.executable.encode(), b"-c", b"raise SystemExit(77)")
     end = captive.call_in_child(Call.EXECVE, words[0] + b"\0", Vector(words), Vector(()))
-    assert end.error is None
+    assert end.result is None
     assert end.status is not None
     assert os.waitstatus_to_exitcode(end.status) == 77
 
 
 def test_a_program_that_does_not_start_leaves_its_error(captive: Captive) -> None:
     end = captive.call_in_child(Call.EXECVE, b"/etc/passwd\0", Vector((b"x",)), Vector(()))
-    assert end.error == -errno.EACCES
+    assert end.result == -errno.EACCES
     assert end.status == 0
 
 
