@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers of Linux system calls on x86-64, those that the attempts make (arch/x86/entry/syscalls/syscall_64.tbl)."""
+"""Numbers of the system calls that the attempts make.
+
+Follows Linux on x86-64, arch/x86/entry/syscalls/syscall_64.tbl.
+"""
 
 from enum import IntEnum
 

@@ -4,7 +4,7 @@
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mantlet.edge.attack.escape import Attempt, Family, Outcome, error_name, refused, succeeded
 from mantlet.edge.attack.escape_calls import Call
@@ -132,8 +132,7 @@ def _kernel_addresses(captive: Captive) -> Outcome:
     return Outcome(succeeded=False, found="addresses are zeros")
 
 
-def _special(id_: str, rules: tuple[str, ...], perform: object) -> Attempt:
-    assert callable(perform)
+def _special(id_: str, rules: tuple[str, ...], perform: Callable[[Captive], Outcome]) -> Attempt:
     return Attempt(id=id_, family=Family.ESCAPE, rules=rules, perform=perform)
 
 

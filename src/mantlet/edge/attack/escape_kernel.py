@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attempts at the kernel by system calls: privileges, namespaces, modules, tracing, other processes, the machine.
+"""Attempts at the kernel by system calls: privileges, namespaces, modules, tracing, others, the machine.
 
-Where a call is made with arguments that cannot do harm, an error about the arguments says that the kernel would
-have done it: only the errors named with each attempt are refusals.
+Where a call is made with arguments that cannot do harm, an error about the arguments says that the kernel
+would have done it: only the errors named with each attempt are refusals.
 """
 
 import errno
 import os
 import struct
+from collections.abc import Callable
 
 from mantlet.edge.attack.escape import Attempt, Family, Outcome, error_name, refused, succeeded
 from mantlet.edge.attack.escape_calls import Call
@@ -75,7 +76,7 @@ def _trace_a_child(captive: Captive) -> Outcome:
 
 
 def _set_uid_file(captive: Captive) -> Outcome:
-    path = b"/tmp/set-uid\0"  # noqa: S108, in the machine
+    path = b"/tmp/set-uid\0"
     descriptor = captive.call(Call.OPEN, path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o700).value
     if descriptor < 0:
         return refused(descriptor)
@@ -98,8 +99,7 @@ def _steal_descriptor(captive: Captive) -> Outcome:
     return succeeded("a descriptor of PID 1 is in its hands")
 
 
-def _escape(id_: str, rules: tuple[str, ...], perform: object) -> Attempt:
-    assert callable(perform)
+def _escape(id_: str, rules: tuple[str, ...], perform: Callable[[Captive], Outcome]) -> Attempt:
     return Attempt(id=id_, family=Family.ESCAPE, rules=rules, perform=perform)
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that does what we say: a runtime taken over in a machine that was built to be sealed.
 
-The image has no hook for it. With the hypervisor's power over memory the code of `payload` is put in the place of
-a function that each prompt runs through; the process that runs it keeps user, namespaces, filters and limits of
-its unit, and from then on makes the system calls that it is told to. Owns that takeover and the calls; what is
-tried with them is `escape`.
+The image has no hook for it. With the hypervisor's power over memory the code of `payload` is put in the
+place of a function that each prompt runs through; the process that runs it keeps user, namespaces, filters
+and limits of its unit, and from then on makes the system calls that it is told to. Owns that takeover and
+the calls; what is tried with them is `escape`.
 """
 
 import os
@@ -149,7 +149,7 @@ class Captive:
         while self.page.read(payload.STATE, 4) != bytes(4):
             if time.monotonic() > end:
                 raise UnavailableError(
-                    f"taken runtime: expected its call to return within {self.patience:.0f} s, found it waiting",
+                    f"taken runtime: expected a call to return within {self.patience:.0f} s, found none",
                     hint="is the machine still on? A call that waits for others cannot be made",
                 )
             time.sleep(_POLL)
@@ -171,7 +171,7 @@ def plant(memory: GuestMemory, stub: Stub, library: bytes) -> bytes:
     if offset is None:
         raise UnavailableError(
             f"library of the runtime: expected one of {', '.join(_FUNCTIONS)}, found none exported",
-            hint="name the function that this version calls for each batch in mantlet.edge.attack.escape_process",
+            hint="name what this version calls for each batch in mantlet.edge.attack.escape_process",
         )
     at = 0
     while at < len(code):

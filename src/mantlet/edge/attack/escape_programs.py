@@ -170,7 +170,7 @@ def _memory(captive: Captive) -> Outcome:
 
 
 def _absent(captive: Captive) -> Outcome:
-    """Look for what is not there: an answer other than ENOENT would say that errors are not what they seem."""
+    """Look for what is not there: without ENOENT, errors are not what they seem."""
     value = opened(captive, "/usr/nonexistent", os.O_RDONLY)
     right = value == -errno.ENOENT
     return Outcome(succeeded=right, found=error_name(value))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """QEMU's stub for debuggers, as far as an attacker needs it: write into physical memory of a running machine.
 
-Follows the GDB remote protocol (GDB manual, appendix E) and QEMU's `Qqemu.PhyMemMode` (QEMU, docs/system/gdb.rst).
-The machine stands still from `connect` to `detach`. Memory is written here and not through the file that holds it,
-because under emulation QEMU must learn that instructions changed.
+Follows the GDB remote protocol (GDB manual, appendix E) and QEMU's `Qqemu.PhyMemMode` (QEMU,
+docs/system/gdb.rst). The machine stands still while a session lasts. Memory is written here and not through
+the file that holds it, because under emulation QEMU must learn that instructions changed.
 """
 
 import socket

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory of a machine as its hypervisor has it: a file, searched and changed while the machine runs.
 
-Owns where that file is and how its offsets become physical addresses. It is a tool of the attacks here, not an
-attack: that a hypervisor reads the memory of a machine without encrypted memory is a limit that is stated.
+Owns where that file is and that its offsets are physical addresses. It is a tool of the attacks, not one of
+them: that a hypervisor reads the memory of a machine without encrypted memory is a limit that is stated.
 """
 
 import mmap

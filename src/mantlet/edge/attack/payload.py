@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The code that makes a process ours: x86-64, for Linux, at any address; and the page through which it is driven.
+"""The code that makes a process ours, for Linux on x86-64, and the page through which it is driven.
 
-It maps one shared page, marks it, and then waits there: each request is one system call with its arguments,
-made by the process itself, with the powers that it has. Owns the bytes and the layout of the page; how they
-get into a process is `escape_process`. Instructions follow Intel's manual (volume 2), numbers of system calls
-Linux, arch/x86/entry/syscalls/syscall_64.tbl.
+At whatever address it runs, it maps one shared page, marks it, and then waits there: each request is one
+system call with its arguments, made by the process itself, with the powers that it has. Owns the bytes and
+the layout of the page; how they get into a process is `escape_process`. Instructions follow Intel's manual
+(volume 2), numbers of system calls Linux, arch/x86/entry/syscalls/syscall_64.tbl.
 """
 
 import struct
@@ -96,7 +96,8 @@ _AFTER_MARKER = bytes.fromhex(
 
 def code(marker: bytes) -> bytes:
     """Return the instructions; the page that they map begins with the 16 bytes of `marker`."""
-    assert len(marker) == MARKER_SIZE
+    if len(marker) != MARKER_SIZE:
+        raise ValueError(f"a marker of {len(marker)} bytes")
     halves = marker[:8], marker[8:]
     marking = b"".join(_MOV_RAX + half + store for half, store in zip(halves, _STORE, strict=True))
     return _BEFORE_MARKER + marking + _AFTER_MARKER
@@ -104,6 +105,7 @@ def code(marker: bytes) -> bytes:
 
 def call(number: int, arguments: Sequence[int]) -> bytes:
     """Return what stands at CALL for a system call; a negative argument is in two's complement."""
-    assert len(arguments) <= ARGUMENTS
+    if len(arguments) > ARGUMENTS:
+        raise ValueError(f"{len(arguments)} arguments")
     words = [number, *arguments, *[0] * (ARGUMENTS - len(arguments))]
     return struct.pack("<7Q", *(word & 0xFFFF_FFFF_FFFF_FFFF for word in words))
