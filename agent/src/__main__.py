@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entry of `/usr/lib/mantlet` in the image: `python3 -ISB /usr/lib/mantlet boot`, or `serve`.
+"""Entry of `/usr/lib/mantlet` in the image: `python3 -ISB /usr/lib/mantlet boot`, `serve` or `fuse`.
 
-Owns the choice between the two processes of the agent, and where they find what Debian packages for Python.
+Owns the choice between the three processes of the agent, and where they find what Debian packages for Python.
 There are no options, and no environment is read; without `site` no `.pth` file is either.
 """
 
@@ -21,6 +21,10 @@ def main(argv: list[str]) -> int:
         from mantlet_agent.serve import main as serve
 
         return serve()
+    if argv == ["fuse"]:
+        from mantlet_agent.fuse import main as fuse
+
+        return fuse()
     return 2
 
 

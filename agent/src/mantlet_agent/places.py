@@ -33,6 +33,21 @@ class Places:
         return self.root / "usr/lib/os-release"
 
     @property
+    def fuse_list(self) -> Path:
+        """What may run and start, canonical JSON. In the image."""
+        return self.root / "usr/lib/mantlet/fuse.json"
+
+    @property
+    def proc(self) -> Path:
+        """The kernel's list of processes."""
+        return self.root / "proc"
+
+    @property
+    def notify(self) -> Path:
+        """Where systemd hears from services."""
+        return self.root / "run/systemd/notify"
+
+    @property
     def block(self) -> Path:
         """The kernel's list of block devices and partitions."""
         return self.root / "sys/class/block"
@@ -41,6 +56,11 @@ class Places:
     def devices(self) -> Path:
         """Device nodes."""
         return self.root / "dev"
+
+    @property
+    def tpm(self) -> Path:
+        """The TPM, behind the kernel's resource manager."""
+        return self.devices / "tpmrm0"
 
     @property
     def serial(self) -> Path:
@@ -81,6 +101,11 @@ class Places:
     def evidence_socket(self) -> Path:
         """Where `serve` listens for the front."""
         return self.root / "run/mantlet-serve/evidence.sock"
+
+    @property
+    def fuse_word(self) -> Path:
+        """The word of a burnt fuse, written by `fuse` alone; absent as long as it holds."""
+        return self.root / "run/mantlet-fuse/word"
 
     @property
     def stages(self) -> Path:

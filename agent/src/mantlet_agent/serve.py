@@ -19,9 +19,9 @@ from mantlet_agent.http import RequestError, Response, Status
 from mantlet_agent.places import TCTI, Places
 from mantlet_agent.routes import BODY_LIMIT, Routes
 from mantlet_agent.stages import Record, StageError, State
-from mantlet_measure import deployment, dsse, strictjson
-from mantlet_measure.cel import decode_agent_log
-from mantlet_measure.errors import DecodeError
+from mantlet_measure import deployment, dsse, strictjson, words
+from mantlet_measure.cel import agent_record, decode_agent_log
+from mantlet_measure.errors import DecodeError, shown
 from mantlet_measure.evidence import Evidence
 from mantlet_measure.evidence import State as EvidenceState
 
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mantlet_agent.attest import Attester, Situation
+    from mantlet_measure.cel import AgentRecord
 
 _BACKLOG = 32
 _PATIENCE_SECONDS = 10.0
 _FILE_LIMIT = 2 << 20
+_WORD_LIMIT = 64
 # udev gives the TPM's node to this user's group some time after the process starts.
 _TPM_SECONDS = 60.0
 _POLL_SECONDS = 0.2
@@ -92,9 +94,21 @@ def read_situation(places: Places) -> Situation:
         tls_spki_sha256=bytes.fromhex(files.read(places.tls_spki, limit=_FILE_LIMIT).decode("ascii")),
         firmware_log=files.read(places.firmware_log_copy, limit=_FILE_LIMIT),
         system_log=files.read(places.system_log_copy, limit=_FILE_LIMIT),
-        agent_log=decode_agent_log(strictjson.decode(agent_log, what="agent log")),
+        agent_log=_with_fuse(places, decode_agent_log(strictjson.decode(agent_log, what="agent log"))),
         deployment=envelope,
     )
+
+
+def _with_fuse(places: Places, log: tuple[AgentRecord, ...]) -> tuple[AgentRecord, ...]:
+    """Return the log with the word of a burnt fuse behind it, which is extended after all others."""
+    try:
+        word = files.read(places.fuse_word, limit=_WORD_LIMIT).decode("ascii", "replace")
+    except FileNotFoundError:
+        return log
+    kind = words.fuse_kind(word)
+    if kind is None:
+        raise DecodeError("fuse word", expected="a word of the vocabulary", found=shown(word))
+    return (*log, agent_record(len(log), words.FUSE_EVENT, kind.word))
 
 
 def respond(routes: Routes, read: Callable[[int], bytes]) -> Response:

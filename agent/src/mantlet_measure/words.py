@@ -5,9 +5,51 @@ Owns the vocabulary alone. The agent extends them and the verifier computes the 
 here.
 """
 
+from enum import StrEnum
+
 from mantlet_measure.pcr import Event, Register, measured
 
 CAP = "mantlet:cap"
+FUSE_EVENT = "fuse"
+_FUSE_PREFIX = "mantlet:fuse:"
+
+
+class FuseKind(StrEnum):
+    """Why the login fuse has burnt. Its word comes after all others, or it is not there."""
+
+    PRESENT = "present"
+    PROGRAM = "program"
+    IDENTITY = "identity"
+    SESSION = "session"
+    TRACE = "trace"
+    LOST = "lost"
+
+    @property
+    def word(self) -> str:
+        """The word that is extended."""
+        return f"{_FUSE_PREFIX}{self.value}"
+
+    @property
+    def meaning(self) -> str:
+        """What has happened on the machine, as part of a sentence."""
+        match self:
+            case FuseKind.PRESENT:
+                return "a process ran that is not on the list, before the watch began"
+            case FuseKind.PROGRAM:
+                return "a program started that is not on the list"
+            case FuseKind.IDENTITY:
+                return "a process became another user or group"
+            case FuseKind.SESSION:
+                return "a process opened a session, as a login does"
+            case FuseKind.TRACE:
+                return "a debugger was attached to a process"
+            case FuseKind.LOST:
+                return "the kernel dropped events of processes, so nobody knows what happened"
+
+
+def fuse_kind(word: str) -> FuseKind | None:
+    """Return why the fuse has burnt, by its word; None for any other word."""
+    return next((kind for kind in FuseKind if kind.word == word), None)
 
 
 def agent_words(

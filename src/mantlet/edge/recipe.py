@@ -48,6 +48,7 @@ def parameters(root: Path) -> dict[str, object]:
         "image": load("image/parameters.yaml"),
         "runtime": load("policies/runtime/llama-server.yaml"),
         "front": load("policies/front.yaml"),
+        "fuse": load("policies/fuse.yaml"),
     }
 
 
@@ -96,7 +97,8 @@ def render(
     execution_policy.sign_all(target, keys)
     library = extra / "usr" / "lib" / "mantlet"
     _place_agent(root / "agent", library)
-    (library / "runtime.json").write_bytes(strictjson.encode(context["runtime"]))
+    for policy in ("runtime", "fuse"):
+        (library / f"{policy}.json").write_bytes(strictjson.encode(context[policy]))
     keys.deployment()
     (library / "trust").mkdir()
     shutil.copyfile(keys.folder / "deployment.pem", library / "trust" / "deployment.pem")
