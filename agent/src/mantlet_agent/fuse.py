@@ -2,8 +2,8 @@
 """The login fuse: burns register 15 when anything starts that has no business to (docs/adr/0012).
 
 Owns the process: what it holds ready, the order of its steps, and the word that it leaves for `serve`. A
-burnt fuse stays burnt, and the machine runs on: whoever asks for evidence decides. Without a watch there is no
-machine: what ends this process ends the machine.
+burnt fuse stays burnt, and the machine runs on: whoever asks for evidence decides. Without a watch there is
+no machine: what ends this process ends the machine.
 """
 
 import signal
@@ -47,17 +47,17 @@ class Fuse:
         extend.send(self._device, self._commands[kind])
 
 
-def until_burnt(watched: Watched, events: Events, beat: "Heart") -> FuseKind:
+def until_burnt(watched: Watched, events: Events, heart: "Heart") -> FuseKind:
     """Judge events until one may not be; return what it is called."""
-    for event in events.earlier:
-        if (kind := watched.judge(event)) is not None:
+    for earlier in events.earlier:
+        if (kind := watched.judge(earlier)) is not None:
             return kind
     while True:
         try:
             event = events.next(seconds=_HEARTBEAT_SECONDS)
         except (LostError, DecodeError):
             return FuseKind.LOST
-        beat.beat()
+        heart.beat()
         if event is not None and (kind := watched.judge(event)) is not None:
             return kind
 

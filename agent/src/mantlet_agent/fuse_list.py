@@ -6,6 +6,7 @@ start once: what was counted needs no look at a program that may be gone, or ano
 reads /proc and writes nothing.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,9 +26,8 @@ _LARGEST_COUNT = 16
 # Linux, include/linux/sched.h
 _NAME_SIZE = 15
 _PF_KTHREAD = 0x00200000
-# systemd, src/core/exec-invoke.c, names a process after the end of its program until it starts it.
-_STARTER = "systemd-executor"
-_STARTER_NAME_SIZE = 8
+# systemd starts its executor through a descriptor (src/core/execute.c), whose number is its name at first.
+_STARTER = re.compile(r"[0-9]{1,3}")
 _MEANING: Mapping[Happening, FuseKind] = {
     Happening.EXEC: FuseKind.PROGRAM,
     Happening.UID: FuseKind.IDENTITY,
@@ -39,7 +39,7 @@ _MEANING: Mapping[Happening, FuseKind] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """What one control group may hold: programs by name, and how many of them may still be started in it."""
+    """What one control group may hold: processes by name; and how many programs may still start in it."""
 
     names: frozenset[str]
     starts: int
@@ -57,22 +57,22 @@ def decode(data: bytes) -> Mapping[str, Group]:
             entry.refuse("path", "each group once")
         listed = entry.sequence("programs", limit=16)
         programs = Fields({str(number): name for number, name in enumerate(listed)}, entry.what)
-        names = {form for name in programs_of(programs, len(listed)) for form in _forms(name)}
+        names = {form for name in _programs_of(programs, len(listed)) for form in _forms(name)}
         groups[path] = Group(names=frozenset(names), starts=entry.integer("starts", 0, _LARGEST_COUNT))
         entry.done()
     fields.done()
     return groups
 
 
-def programs_of(fields: Fields, count: int) -> Iterator[str]:
+def _programs_of(fields: Fields, count: int) -> Iterator[str]:
     """Yield the names of a list of programs. DecodeError when one is no name."""
     for number in range(count):
         yield fields.text(str(number), pattern=_NAME)
 
 
-def _forms(name: str) -> tuple[str, ...]:
-    """Return what a process of this program is called: once it runs, and until systemd has started it."""
-    return name[:_NAME_SIZE], f"({name[-_STARTER_NAME_SIZE:]})", _STARTER[:_NAME_SIZE]
+def _forms(name: str) -> tuple[str, str]:
+    """Return what a process of this program is called: when it runs, and until the executor starts it."""
+    return name[:_NAME_SIZE], f"({name[: _NAME_SIZE - 2]})"
 
 
 class Watched:
@@ -92,7 +92,7 @@ class Watched:
                 continue
             # What is gone has no future; if it started something, there is an event for it.
             with suppress(FileNotFoundError, ProcessLookupError):
-                if _is_program(folder) and self._listed(folder) is None:
+                if _is_program(folder) and not self._may_run(_group(folder), _name(folder)):
                     return FuseKind.PRESENT
         return None
 
@@ -101,27 +101,34 @@ class Watched:
         meaning = _MEANING[event.happening]
         if event.happening is Happening.PTRACE:
             return meaning
+        folder = self._proc / str(event.process)
         try:
-            path = self._listed(self._proc / str(event.process))
+            path, name = _group(folder), _name(folder)
         except (FileNotFoundError, ProcessLookupError):
             # Nobody can say any more what it was.
             return meaning
-        if path is None or self._serving():
-            return meaning
-        # systemd sets user, group and session of what it is about to start: before the last start, not after.
-        started = self._started.get(path, 0)
-        if started >= self._groups[path].starts:
+        # The executor sets user, group and session of what it starts: before the last start, and not after.
+        if not self._may_start(path, name) or self._serving():
             return meaning
         if event.happening is Happening.EXEC:
-            self._started[path] = started + 1
+            self._started[path] = self._started.get(path, 0) + 1
         return None
 
-    def _listed(self, folder: Path) -> str | None:
-        """Return the control group of a process if the list has it and the process' name in it."""
-        path = _group(folder)
+    def _may_run(self, path: str, name: str) -> bool:
         known = self._groups.get(path)
-        name = (folder / "comm").read_text("utf-8", "replace").removesuffix("\n")
-        return path if known is not None and name in known.names else None
+        return known is not None and name in known.names
+
+    def _may_start(self, path: str, name: str) -> bool:
+        known = self._groups.get(path)
+        return (
+            known is not None
+            and self._started.get(path, 0) < known.starts
+            and (name in known.names or _STARTER.fullmatch(name) is not None)
+        )
+
+
+def _name(folder: Path) -> str:
+    return (folder / "comm").read_text("utf-8", "replace").removesuffix("\n")
 
 
 def _group(folder: Path) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel tells of processes, as they do it (Linux, include/uapi/linux/{connector,cn_proc,netlink}.h).
+"""What the kernel tells of processes, as they do it (Linux, include/uapi/linux/connector.h and cn_proc.h).
 
 Owns the socket of the proc connector, the subscription, and the decoding of its messages. Only five kinds are
 subscribed to, so that threads that come and go do not wake anybody. What an event means is judged elsewhere.

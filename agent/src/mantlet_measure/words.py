@@ -75,3 +75,10 @@ def agent_events(
         measured(Register.SYSTEM_IDENTITY, word.encode("ascii"), type=event, description=word)
         for event, word in words
     )
+
+
+def fuse_event(kind: FuseKind) -> Event:
+    """Return the word of a burnt fuse as the event of register 15 that it is."""
+    return measured(
+        Register.SYSTEM_IDENTITY, kind.word.encode("ascii"), type=FUSE_EVENT, description=kind.word
+    )

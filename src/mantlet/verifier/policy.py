@@ -29,12 +29,20 @@ class SoftwareTpm(StrEnum):
     REFUSE = "refuse"
 
 
+class FusePolicy(StrEnum):
+    """What a policy says of a machine whose login fuse has burnt."""
+
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppraisalPolicy:
     """A decoded policy: its lists are not empty.
 
     platforms: the platforms whose reference values it takes; registers: those that the reference values must
-    enforce; software_models: TPM models (TCG EK Credential Profile, tpmModel) known to be software.
+    enforce; software_models: TPM models (TCG EK Credential Profile, tpmModel) known to be software; fuse: a
+    burnt fuse is refused unless the policy says otherwise.
     """
 
     name: str
@@ -42,6 +50,7 @@ class AppraisalPolicy:
     registers: tuple[int, ...]
     software_tpm: SoftwareTpm
     software_models: tuple[str, ...]
+    fuse: FusePolicy = FusePolicy.REFUSE
 
     @property
     def headline(self) -> str:
@@ -97,6 +106,7 @@ def decode(value: object) -> AppraisalPolicy:
     software = SoftwareTpm(tpm.text("software", pattern="accept|refuse"))
     models = _words(tpm, "software_models", _MODEL)
     tpm.done()
+    fuse = fields.text("fuse", pattern="accept|refuse") if fields.has("fuse") else FusePolicy.REFUSE
     fields.done()
     return AppraisalPolicy(
         name=name,
@@ -104,6 +114,7 @@ def decode(value: object) -> AppraisalPolicy:
         registers=chosen,
         software_tpm=software,
         software_models=models,
+        fuse=FusePolicy(fuse),
     )
 
 

@@ -12,6 +12,7 @@ from mantlet.verifier.steps import StepResult, step_to_value
 from mantlet_measure.deployment import Deployment
 from mantlet_measure.evidence import State
 from mantlet_measure.pcr import Bank
+from mantlet_measure.words import FuseKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class AttestationResult:
     """Evidence that was accepted, and what may be relied on because of it.
 
     registers: the enforced registers of each bank, equal to the reference values and to what the TPM signed.
+    burnt: why the machine's login fuse has burnt; None if it has not.
     """
 
     headline: str
@@ -34,6 +36,7 @@ class AttestationResult:
     tls_spki_sha256: bytes
     attestation_key_name: bytes
     storage_key_public: bytes
+    burnt: FuseKind | None
     tpm: str
     registers: Mapping[Bank, Mapping[int, bytes]]
     proves: tuple[str, ...]
@@ -56,6 +59,7 @@ def result_to_value(result: AttestationResult) -> dict[str, object]:
         "runtime_sha256": result.runtime_sha256.hex(),
         "tls_spki_sha256": result.tls_spki_sha256.hex(),
         "attestation_key": result.attestation_key_name.hex(),
+        "fuse": "not burnt" if result.burnt is None else result.burnt.value,
         "tpm": result.tpm,
         "proves": list(result.proves),
         "does_not_prove": list(result.does_not_prove),

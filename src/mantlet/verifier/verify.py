@@ -14,7 +14,7 @@ from mantlet.release.manifest import decode as decode_manifest
 from mantlet.tpm.protected_storage import Entropy
 from mantlet.verifier import quote as quotes
 from mantlet.verifier.credential import Activate, BoundKey, bind
-from mantlet.verifier.deployment import authenticate_deployment
+from mantlet.verifier.deployment import MeasuredDeployment, authenticate_deployment
 from mantlet.verifier.endorsement import endorse
 from mantlet.verifier.keys import attestation_key
 from mantlet.verifier.policy import SoftwareTpm, Trust
@@ -32,6 +32,7 @@ _PROVES = (
     "the private TLS key of this connection is in the hands of the software that the TPM vouched for",
     "the answer is fresh: it was made for this nonce, in the boot that is running now",
 )
+_FUSE_HOLDS = "the machine's own watch has seen nothing start, log in or be traced outside its list"
 _DOES_NOT_PROVE = (
     "that memory is hidden from whoever owns the hypervisor: it is not, unless the platform encrypts it",
     "that registers 0 to 3, 5, 6 and 10 are right: they are recorded, and not compared",
@@ -46,6 +47,10 @@ _STATE_HINTS = {
     State.AWAITING_KEY: "the machine waits for the key of its weights: `mantlet weights seal --to HOST:PORT`",
     State.SERVING: "the machine already serves: ask for --state serving",
 }
+_BURNT = "that nobody is on the machine: its login fuse has burnt, which this policy accepts"
+_UNSEEN = (
+    "that no attack went unseen: the watch sees programs that start, not what a running one is made to do"
+)
 _VIRTUAL = "that the owner of a virtual TPM is honest: where the TPM is the hypervisor's, he is trusted"
 
 
@@ -96,7 +101,8 @@ def verify(data: bytes, request: Request, *, activate: Activate) -> AttestationR
      6  the quote is bound to nonce, TLS key and manifest
      7  the SRK is certified by the AK, in the same boot
      8  the three logs replay to the quoted values of every register but IMA's
-     9  the deployment document: signed by a trusted key, for this manifest, measured word for word
+     9  the deployment document: signed by a trusted key, for this manifest, measured word for word; the login
+        fuse has not burnt
     10  every enforced register equals its reference value
     11  the state is the one asked for
     """
@@ -194,7 +200,8 @@ def _appraise(
             expected=f"signed by one of {len(request.trust.deployment_keys)} keys, and measured",
             observed=f"deployment {document.id}, model {document.model.id}, "
             f"runtime {document.runtime} {_short(measured.runtime_sha256)}, "
-            f"policy key {_short(document.policy_key)}",
+            f"policy key {_short(document.policy_key)}; "
+            f"login fuse {'not burnt' if measured.burnt is None else 'BURNT, ' + measured.burnt.value}",
         )
     # (10)
     with ledger.step(Step.REFERENCE_VALUES) as step:
@@ -224,13 +231,19 @@ def _appraise(
         tls_spki_sha256=request.session.tls_spki_sha256,
         attestation_key_name=key.attestation_key.name,
         storage_key_public=measurements.storage_key.public,
+        burnt=measured.burnt,
         tpm=f"{key.endorsement_key.model} ({key.endorsement_key.manufacturer})",
         registers=reference.values,
-        proves=_PROVES,
-        does_not_prove=(
-            *_DOES_NOT_PROVE,
-            _SOFTWARE if request.trust.policy.software_tpm is SoftwareTpm.ACCEPT else _VIRTUAL,
-        ),
+        proves=_PROVES if measured.burnt is not None else (*_PROVES, _FUSE_HOLDS),
+        does_not_prove=_not_proven(request, measured),
+    )
+
+
+def _not_proven(request: Request, measured: MeasuredDeployment) -> tuple[str, ...]:
+    return (
+        *_DOES_NOT_PROVE,
+        _UNSEEN if measured.burnt is None else _BURNT,
+        _SOFTWARE if request.trust.policy.software_tpm is SoftwareTpm.ACCEPT else _VIRTUAL,
     )
 
 

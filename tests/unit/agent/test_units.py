@@ -26,6 +26,7 @@ LIMITS = {
     "mantlet-serve.service": 25,
     "mantlet-front.service": 20,
     "mantlet-runtime@.service": 20,
+    "mantlet-fuse.service": 25,
 }
 
 
