@@ -109,12 +109,28 @@ class Tpm(StrEnum):
     COUNTER_CREATED_AGAIN = "counter-created-again"
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignUki:
+    """Another UKI in the place of ours: our kernel and initrd, another command line, no signature."""
+
+    command_line: str
+
+
+class Replay(StrEnum):
+    """No machine at all: who owns the TPM extends what a boot extended, and asks for the key."""
+
+    WHOLE = "whole"
+    # What software can reach after a foreign boot: 4, 7 and 9 hold something else.
+    REACHABLE = "reachable"
+    # The boot as it stands when the initrd is left.
+    EARLY = "early"
+    # The boot with the cap.
+    CAPPED = "capped"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """A further disk, with partitions as (type, label, content); first: before the image's in PCI order.
-
-    kind: how the edge makes it. It starts unread, and what is read or written of it is looked at afterwards.
-    """
+    """A further disk; first: before the image's own in the order of PCI."""
 
     name: str
     kind: "DiskKind"
@@ -156,5 +172,7 @@ Change = (
     | Deployment
     | Tpm
     | Disk
+    | ForeignUki
+    | Replay
     | Shell
 )

@@ -27,8 +27,8 @@ class Control(StrEnum):
     WEAKENED_BUILD = "weakened-build"
     # The production image; the policy key has signed whatever the attacked machine measured.
     APPROVED_ANYTHING = "approved-anything"
-    # The production image; the owner seals the key to whatever machine asks, and deploys whatever there is.
-    TRUSTING_OWNER = "trusting-owner"
+    # The production image with one closure taken away from outside, by the attack's `opening`.
+    OPENED = "opened"
     # The production image, without the withdrawal that the attack runs into.
     NOT_WITHDRAWN = "not-withdrawn"
     # A stated limit: the attack itself must succeed, else what is stated is out of date.
@@ -43,7 +43,7 @@ class Control(StrEnum):
 _MEANINGS = {
     Control.WEAKENED_BUILD: "the weakened build",
     Control.APPROVED_ANYTHING: "a policy key that signed what the attacked machine measured",
-    Control.TRUSTING_OWNER: "an owner who seals the key to whatever machine asks",
+    Control.OPENED: "the same image with one closure taken away from outside",
     Control.NOT_WITHDRAWN: "a release that was not withdrawn",
     Control.LIMIT: "none: a stated limit, shown to be one",
 }
@@ -54,7 +54,8 @@ class Attack:
     """One attack.
 
     id: its own; name: what the rules call it (`attack:` in policies/operator-access.yaml), which several
-    attacks may share; changes: before power-on; probes: names of what is tried while it serves, in order;
+    attacks may share; changes: before power-on; opening: the control's further changes; probes: names of what
+    is tried while it serves, or looked at when it is off, in order;
     group: attacks of one group share a boot, None has its own; sign: how its success looks;
     releases: whether the TPM may have released the key, because the attack comes later or has no effect on
     it; fast: whether it is in the quick subset.
@@ -66,6 +67,7 @@ class Attack:
     sign: Sign
     control: Control
     changes: tuple[Change, ...] = ()
+    opening: tuple[Change, ...] = ()
     probes: tuple[str, ...] = ()
     group: str | None = None
     releases: bool = True

@@ -7,9 +7,8 @@ seen by who owns the host. How it is collected is the edge's matter, what it mea
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 SUCCESS = 0
 
@@ -62,22 +61,24 @@ class Observation:
     15 in SHA-256 when it was last looked at; moved: the enforced ones that the release does not predict, but
     15, which is the agent's own; None when the boot ended before it could have measured everything.
     heard: by port, all that was said after the firmware, without the agent's lines; events: the hypervisor's,
-    by name and reason; sent: what the machine sent on its own; open_ports: None when nobody looked; found: by
-    probe, what a probe found, a phrase each; not_run: by probe, why it could not be tried here.
+    by name and cause; sent: the kinds of packets that the machine sent on its own; wire: all that it sent, as
+    it was sent; open_ports: None when nobody looked; found: by probe, what it found, a phrase each; not_run:
+    by probe, why it could not be tried here.
     """
 
     end: End
     seconds: float
     lines: tuple[str, ...] = ()
     unseal: tuple[int, ...] = ()
-    registers: Mapping[int, bytes] = MappingProxyType({})
+    registers: Mapping[int, bytes] = field(default_factory=dict)
     moved: tuple[int, ...] | None = None
-    heard: Mapping[str, bytes] = MappingProxyType({})
+    heard: Mapping[str, bytes] = field(default_factory=dict)
     events: tuple[str, ...] = ()
     sent: tuple[Packet, ...] = ()
+    wire: bytes = b""
     open_ports: tuple[int, ...] | None = None
-    found: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    not_run: Mapping[str, str] = MappingProxyType({})
+    found: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    not_run: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def released(self) -> int:

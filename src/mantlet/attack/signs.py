@@ -12,12 +12,14 @@ from mantlet_measure.errors import shown
 
 
 def said(mark: str, *, words: str) -> Sign:
-    """A mark on any port: the attack's payload ran, and had a device to say so."""
+    """A mark on any port or on the wire: the attack's payload ran, and said so."""
 
     def seen(observation: Observation) -> Iterator[str]:
         for port, heard in sorted(observation.heard.items()):
             if mark.encode() in heard:
                 yield f"{port} said {mark}"
+        if mark.encode() in observation.wire:
+            yield f"the machine sent {mark}"
 
     return Sign(words, seen)
 
@@ -83,6 +85,16 @@ def stays_on() -> Sign:
             yield End.ON.meaning
 
     return Sign("the machine stays on", seen)
+
+
+def boots() -> Sign:
+    """The firmware started something that it must refuse."""
+
+    def seen(observation: Observation) -> Iterator[str]:
+        if observation.end is not End.FIRMWARE:
+            yield "the firmware started it"
+
+    return Sign("the firmware starts it", seen)
 
 
 def released() -> Sign:

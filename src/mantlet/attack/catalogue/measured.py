@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inputs that are taken, and measured: the enforced registers move, and the key stays sealed.
+
+The control is a policy key that signed what the attacked machine measured: then the same boot gets the key.
+"""
+
+from mantlet.attack import signs
+from mantlet.attack.catalogue.inputs import LOADER_GUID
+from mantlet.attack.changes import (
+    Change,
+    Damage,
+    EspAddon,
+    EspFile,
+    ForeignUki,
+    Qemu,
+    Shell,
+    Smbios,
+    Store,
+    Variable,
+)
+from mantlet.attack.model import Attack, Control
+
+_UKI = "EFI/BOOT/BOOTX64.EFI"
+_LINE = (
+    "systemd.import_credentials=yes systemd.debug_shell=ttyS1 systemd.unit=rescue.target "
+    "rd.systemd.break=pre-mount "
+    "init=/usr/bin/python3 mitigations=off systemd.set_credential=agetty.autologin:root ip=dhcp"
+)
+_EVIL_UNIT = b"[Unit]\nDescription=foreign\n[Service]\nExecStart=/usr/bin/python3\n"
+
+
+def _measured(name: str, title: str, *changes: Change, rule: str | None = None, fast: bool = False) -> Attack:
+    return Attack(
+        id=name,
+        name=rule or name,
+        title=title,
+        changes=changes,
+        sign=signs.released(),
+        control=Control.APPROVED_ANYTHING,
+        releases=False,
+        fast=fast,
+    )
+
+
+def _extra(text: str) -> Smbios:
+    return Smbios(f"io.systemd.stub.kernel-cmdline-extra={text}")
+
+
+ATTACKS: tuple[Attack, ...] = (
+    _measured(
+        "smbios-command-line",
+        "A word for the command line by SMBIOS, which Secure Boot lets pass",
+        _extra("systemd.debug_shell=ttyS1 systemd.log_target=console"),
+        fast=True,
+    ),
+    Attack(
+        id="smbios-command-line-many",
+        name="smbios-command-line",
+        title="Shells, breaks and other starts on the command line by SMBIOS",
+        changes=(_extra(_LINE),),
+        sign=signs.released(),
+        control=Control.WEAKENED_BUILD,
+        releases=False,
+    ),
+    _measured(
+        "loader-pcr-variable",
+        "The stub's measurement of SMBIOS switched off, and a word by SMBIOS",
+        Variable("LoaderPcrSMBIOS", LOADER_GUID, b"1\x00\x00\x00"),
+        _extra("quiet"),
+    ),
+    _measured(
+        "esp-credential", "A credential on the ESP", EspFile(f"{_UKI}.extra.d/x.cred", b"a credential\n")
+    ),
+    _measured(
+        "esp-global-credential",
+        "A credential for all on the ESP",
+        EspFile("loader/credentials/x.cred", b"x\n"),
+        rule="esp-credential",
+    ),
+    _measured(
+        "esp-sysext", "A system extension on the ESP", EspFile(f"{_UKI}.extra.d/x.sysext.raw", bytes(4096))
+    ),
+    _measured(
+        "esp-confext",
+        "A configuration extension on the ESP",
+        EspFile(f"{_UKI}.extra.d/x.confext.raw", bytes(4096)),
+    ),
+    _measured(
+        "esp-addon-signed",
+        "An addon on the ESP that the release's key signed",
+        EspAddon("systemd.debug_shell=ttyS1", signed=True),
+        rule="esp-addon",
+    ),
+    Attack(
+        id="esp-addon",
+        name="esp-addon",
+        title="An addon on the ESP that nobody signed",
+        changes=(EspAddon("systemd.debug_shell=ttyS1", signed=False),),
+        opening=(Store.SECURE_BOOT_OFF,),
+        sign=signs.moved(4, 12),
+        control=Control.OPENED,
+    ),
+    _measured("secure-boot-off", "A firmware without keys", Store.SECURE_BOOT_OFF, fast=True),
+    _measured(
+        "load-options",
+        "Load options instead of the command line, under a firmware without keys",
+        Store.SECURE_BOOT_OFF,
+        Qemu(("-kernel", "{uki}", "-append", "{command_line} systemd.debug_shell=ttyS1")),
+    ),
+    _measured(
+        "foreign-boot-chain",
+        "Our kernel and initrd with another command line, under a firmware without keys",
+        Store.SECURE_BOOT_OFF,
+        ForeignUki("{command_line} systemd.debug_shell=ttyS1"),
+    ),
+    _measured(
+        "uefi-shell",
+        "The firmware's shell starts the UKI",
+        Shell(script=("fs0:", "uki.efi")),
+    ),
+    _measured(
+        "foreign-initrd",
+        "The firmware's shell registers an initrd before it starts the UKI",
+        Shell(
+            script=("fs0:", "initrd evil.cpio", "uki.efi"),
+            files=(
+                EspFile("evil.cpio:etc/systemd/system/evil.service", _EVIL_UNIT),
+                EspFile("evil.cpio:.extra/system_credentials/x.cred", b"x"),
+            ),
+        ),
+    ),
+    Attack(
+        id="kernel-flipped",
+        name="foreign-boot-chain",
+        title="A flipped bit in the kernel",
+        changes=(Damage.KERNEL,),
+        opening=(Store.SECURE_BOOT_OFF,),
+        sign=signs.boots(),
+        control=Control.OPENED,
+        releases=False,
+    ),
+    Attack(
+        id="console-given",
+        name="foreign-boot-chain",
+        title="A console written into the UKI's command line",
+        changes=(Damage.CONSOLE,),
+        opening=(Store.SECURE_BOOT_OFF,),
+        sign=signs.boots(),
+        control=Control.OPENED,
+        releases=False,
+    ),
+    Attack(
+        id="fresh-variables",
+        name="fresh-variables",
+        title="All variables of the firmware lost, but the keys",
+        changes=(Store.FRESH,),
+        opening=(EspFile("loader/boot-secret-mixin", bytes(32)),),
+        sign=signs.moved(9),
+        control=Control.OPENED,
+    ),
+    Attack(
+        id="option-rom",
+        name="option-rom",
+        title="A driver in a card's ROM, before the UKI",
+        changes=(
+            Qemu(
+                (
+                    *("-netdev", "user,id=rom,restrict=on"),
+                    *("-object", "filter-dump,id=romdump,netdev=rom,file={folder}/rom.pcap"),
+                    *("-device", "e1000,netdev=rom,bootindex=0"),
+                )
+            ),
+        ),
+        opening=(Store.SECURE_BOOT_OFF,),
+        probes=("option-rom",),
+        sign=signs.found("option-rom", words="the ROM's driver sends something"),
+        control=Control.OPENED,
+    ),
+)
+"""Each has its own boot: what one adds, another's registers would hide."""
