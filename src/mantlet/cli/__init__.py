@@ -47,7 +47,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("predict", "predict", "compute the expected PCRs of an image"),
     Verb("record", "record", "take the firmware's registers from a boot"),
     Verb("weights", "weights", "pack a model; seal its key for one machine"),
-    Verb("release", "release", "approve a boot; raise the epoch"),
+    Verb("release", "release", "report on a build and sign it; approve a boot; raise the epoch"),
     Verb("deploy", "deploy", "write the signed deployment document and its volume"),
     Verb("boot", "boot", "boot an image in QEMU with Secure Boot and a TPM"),
     Verb("verify", "verify", "verify a running machine; sends no prompt"),

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mantlet release`: what the holder of the policy key signs: approvals of boots, and epochs.
+"""`mantlet release`: what is signed of a release: the build on its report, approvals of boots, epochs.
 
-`approve` signs the boot that a release makes under a deployment document, for every machine at once; no
-machine is asked. `epoch raise` signs the statement after which a machine gives no key to what is older.
+`report` and `sign` have a module of their own. `approve` signs the boot that a release makes under a
+deployment document, for every machine at once; no machine is asked. `epoch raise` signs the statement after
+which a machine gives no key to what is older.
 """
 
 import argparse
 from pathlib import Path
 
-from mantlet.cli import approved_boot
+from mantlet.cli import approved_boot, release_report
 from mantlet.cli.verification import add_options, read_question
 from mantlet.edge import appraisal, files, output
 from mantlet.weights.approve import merged, raise_epoch
@@ -23,9 +24,12 @@ _LIMIT = 1 << 20
 def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `release` and its sub-verbs."""
     parser = verbs.add_parser(
-        "release", help="approve a boot; raise the epoch", description="What the policy key signs."
+        "release",
+        help="report on a build and sign it; approve a boot; raise the epoch",
+        description="What the release key and the policy key sign.",
     )
     below = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    release_report.register(below)
     _register_approve(below)
     epoch = below.add_parser("epoch", help="raise the epoch", description="Statements about the epoch.")
     _register_raise(epoch.add_subparsers(title="verbs", metavar="VERB", required=True))

@@ -79,7 +79,12 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
 
 def read_deployment_keys(path: Path) -> tuple[Ed25519PublicKey, ...]:
     """Read the public keys that may sign deployments: concatenated PEM, Ed25519, at least one."""
-    data = files.read(path, limit=_LIMIT, what="deployment keys")
+    return read_signing_keys(path, what="deployment keys")
+
+
+def read_signing_keys(path: Path, *, what: str) -> tuple[Ed25519PublicKey, ...]:
+    """Read public keys; `what` names them in errors: concatenated PEM, Ed25519, at least one."""
+    data = files.read(path, limit=_LIMIT, what=what)
     blocks = [block + _PUBLIC_KEY_END for block in data.split(_PUBLIC_KEY_END)[:-1]]
     keys: list[Ed25519PublicKey] = []
     for block in blocks:
@@ -88,10 +93,10 @@ def read_deployment_keys(path: Path) -> tuple[Ed25519PublicKey, ...]:
         except (ValueError, UnsupportedAlgorithm):
             key = None
         if not isinstance(key, Ed25519PublicKey):
-            raise _key_error(path, "deployment keys", "Ed25519 public keys in PEM")
+            raise _key_error(path, what, "Ed25519 public keys in PEM")
         keys.append(key)
     if not keys:
-        raise _key_error(path, "deployment keys", "Ed25519 public keys in PEM")
+        raise _key_error(path, what, "Ed25519 public keys in PEM")
     return tuple(keys)
 
 

@@ -2,9 +2,9 @@
 """The keys of this checkout, made on first use under an ignored folder.
 
 `PK`, `KEK` and `db` are Secure Boot's (RSA-2048, as UEFI asks for); `db` also signs the root hash.
-`deployment` signs deployment documents and `owner` the descriptors of packs (both Ed25519), `policy` approves
-PCR policies for sealed keys (ECDSA P-256). Each is a `.key` that only its owner reads, and a `.pem` for
-everybody.
+`deployment` signs deployment documents, `owner` the descriptors of packs and `release` the statements of
+releases (all Ed25519), `policy` approves PCR policies for sealed keys (ECDSA P-256). Each is a `.key` that
+only its owner reads, and a `.pem` for everybody.
 """
 
 from collections.abc import Callable
@@ -54,6 +54,10 @@ class KeyFolder:
     def owner(self) -> Ed25519PrivateKey:
         """The model owner's key, which signs the descriptors of packs."""
         return self._signing("owner")
+
+    def release(self) -> Ed25519PrivateKey:
+        """The key that releases builds."""
+        return self._signing("release")
 
     def policy(self) -> Path:
         """The file of the key that approves PCR policies."""
