@@ -68,7 +68,9 @@ def _of_image(report: Report) -> Iterator[Obstacle]:
         yield Obstacle(
             subject="audit",
             expected=f"one of image {report.image.id}",
-            found=f"one of image {report.audit.image or 'without an id'}",
+            found=f"one of image {report.audit.image}"
+            if report.audit.image
+            else "one of an image without an id",
             hint="make the report of one build folder",
         )
 
