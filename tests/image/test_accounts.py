@@ -38,16 +38,18 @@ def test_one_account_is_root(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "number"), [("mantlet-serve", 931), ("mantlet-front", 932), ("mantlet-runtime", 933)]
+    ("user", "number", "group"),
+    [("mantlet-serve", 931, 935), ("mantlet-front", 932, 932), ("mantlet-runtime", 933, 932)],
 )
-def test_the_users_of_the_services_have_fixed_numbers(root: Tree, user: str, number: int) -> None:
+def test_the_users_of_the_services_have_fixed_numbers(root: Tree, user: str, number: int, group: int) -> None:
     row = table(root, "/etc/passwd")[user]
-    assert row[2:4] == [str(number), "932"]
+    assert row[2:4] == [str(number), str(group)]
 
 
 def test_groups_of_ours_have_fixed_numbers_and_no_group_has_members(root: Tree) -> None:
     groups = table(root, "/etc/group")
     assert {name: row[2] for name, row in groups.items() if name.startswith("mantlet")} == {
+        "mantlet-evidence": "935",
         "mantlet-front": "932",
         "mantlet-tpm": "934",
     }

@@ -19,6 +19,31 @@ from tests.image.unpacked import Tree
 BACKENDS = "/usr/lib/x86_64-linux-gnu/ggml/backends0"
 # Linux, include/linux/module_signature.h.
 SIGNED = b"~Module signature appended~\n"
+IMPORT_ALL = """
+import ast, importlib, pathlib, sys
+root = sys.argv[1]
+sys.path[:] = [root + path for path in (
+    "/usr/lib/python3.14", "/usr/lib/python3.14/lib-dynload", "/usr/lib/python3/dist-packages",
+    "/usr/lib/mantlet",
+)]
+agent = pathlib.Path(root, "usr/lib/mantlet")
+files = sorted(agent.rglob("*.py"))
+assert len(files) > 20
+for file in files:
+    if file.name not in ("__init__.py", "__main__.py"):
+        importlib.import_module(".".join(file.relative_to(agent).with_suffix("").parts))
+    # Imports inside of functions too: they are taken when their stage comes.
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                importlib.import_module(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            importlib.import_module(node.module)
+# What the interpreter had loaded from its own library before the path was changed.
+files = [getattr(module, "__file__", None) or "" for module in sys.modules.values()]
+missing = [path for path in files if path.startswith("/usr") and not pathlib.Path(root + path).exists()]
+assert missing == [], missing
+"""
 
 
 def policy(name: str) -> Any:
@@ -33,6 +58,19 @@ def test_python_starts_nothing_on_its_own_and_installs_nothing(root: Tree) -> No
     python = root.below("/usr/lib/python3", "/usr/lib/python3.14")
     assert python
     assert [path for path in python if hooks.search(path)] == []
+
+
+def test_python_imports_all_of_the_agent_with_what_the_image_holds(root: Tree, audit: Audit) -> None:
+    # The tools tree's interpreter, of the same suite, with the image's library and no other.
+    audit.run("python3", "-ISBc", IMPORT_ALL, root.folder)
+
+
+def test_python_holds_no_console_no_debugger_and_no_server(root: Tree) -> None:
+    unwanted = re.compile(
+        r"/(code|codeop|cmd|pdb|bdb|pydoc|pty|rlcompleter|readline|socketserver|ftplib|smtplib|ssl"
+        r"|subprocess|_pyrepl|asyncio|http|xmlrpc|wsgiref|multiprocessing|unittest|_remote_debugging)\b"
+    )
+    assert [path for path in root.below("/usr/lib/python3.14") if unwanted.search(path)] == []
 
 
 def test_byte_code_is_valid_whatever_the_time_stamps(root: Tree) -> None:

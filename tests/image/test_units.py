@@ -90,6 +90,10 @@ def test_these_units_are_enabled_and_no_others(tree: Tree) -> None:
     assert enabled == ENABLED[tree.name]
 
 
+def test_configuration_of_the_initrd_is_ours_alone(initrd: Tree) -> None:
+    assert initrd.below("/etc/systemd", "/etc/udev") == ["/etc/systemd/system.conf.d/50-mantlet.conf"]
+
+
 def test_configuration_is_ours_alone(root: Tree) -> None:
     assert [path for path in root.below("/etc/systemd") if root.entries[path].is_file] == [
         "/etc/systemd/journald.conf.d/50-mantlet.conf",

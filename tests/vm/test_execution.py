@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel executes what db has signed: a root whose hash nobody signed, or somebody else, starts nothing.
+"""The kernel executes what db has signed: a root that nobody signed, or somebody else, starts nothing.
 
-The root hash stays the one of the signed command line, the data and the tree stay whole, and every register is as the
-release predicts; so what keeps the machine from serving is that the kernel's policy knows the volume as unsigned.
+Hash, data and tree are whole, and every register is as the release predicts. Without a signature veritysetup
+has no root to offer. With one of a foreign key it tries again without: then it is the kernel's policy that keeps
+the root's first program from starting. (The image of the commit before the policy goes on and serves.)
 """
 
 import base64

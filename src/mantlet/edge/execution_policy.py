@@ -2,8 +2,8 @@
 """Sign what the kernel may execute: an IPE policy in the envelope that the kernel opens.
 
 Owns the form: PKCS #7 in DER with the text inside, without signed attributes and without certificates (Linux,
-Documentation/admin-guide/LSM/ipe.rst). The key is Secure Boot's `db`, which the kernel's platform keyring holds. What the
-policy says is in `image/`; PID 1 of the initrd loads it (systemd, `src/core/ipe-setup.c`).
+Documentation/admin-guide/LSM/ipe.rst). The key is Secure Boot's `db`, which the kernel's platform keyring
+holds. What the policy says is in `image/`; PID 1 of the initrd loads it (systemd, `src/core/ipe-setup.c`).
 """
 
 from pathlib import Path
@@ -21,14 +21,14 @@ _OPTIONS = (pkcs7.PKCS7Options.Binary, pkcs7.PKCS7Options.NoAttributes, pkcs7.PK
 
 
 def sign_all(tree: Path, keys: KeyFolder) -> None:
-    """Replace each `usr/lib/ipe/NAME.policy` below `tree` by its signed form. DecodeError for another kind of key."""
+    """Replace each `usr/lib/ipe/NAME.policy` below `tree` by its signed form. Raises like `sign`."""
     for text in sorted(tree.rglob(f"usr/lib/ipe/*{TEXT}")):
         text.with_suffix(SIGNED).write_bytes(sign(text.read_bytes(), keys.folder))
         text.unlink()
 
 
 def sign(text: bytes, folder: Path) -> bytes:
-    """Sign a policy with `db` of a key folder: DER, the same for the same text and key."""
+    """Sign a policy with `db` of a key folder: DER, the same for the same text and key. DecodeError."""
     key = load_pem_private_key((folder / "db.key").read_bytes(), None)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise DecodeError(
