@@ -48,7 +48,10 @@ class Hardware:
     weights: Path | None = None
     memory_mib: int = 2048
     processors: int = 2
-    # Further words for QEMU, and folders that they need: devices that a test adds.
+    firmware: str = accelerator.FIRMWARE
+    tpm: bool = True
+    # Further words for QEMU, before the disks and last, and folders that they need: what somebody adds.
+    before: Sequence[str] = ()
     extra: Sequence[str] = ()
     extra_folders: Sequence[Path] = ()
 
@@ -89,7 +92,8 @@ class Machine:
         variables = self.folder / "OVMF_VARS.fd"
         if not variables.exists():
             shutil.copyfile(self.hardware.variables, variables)
-        software_tpm.make(self.folder / "tpm", authority=self.authority, tools=self.tools)
+        if self.hardware.tpm:
+            software_tpm.make(self.folder / "tpm", authority=self.authority, tools=self.tools)
         self.port = self.port or _free_port()
         # Unix sockets have short names only.
         self._sockets = Path(tempfile.mkdtemp(prefix="mantlet-"))
@@ -100,11 +104,12 @@ class Machine:
         self._told = 0
         self._started = time.monotonic()
         try:
-            tpm = software_tpm.start(
-                self.folder / "tpm", socket=control, trace=self.trace, log=log, tools=self.tools
-            )
-            self._running.append(tpm)
-            _wait_for_socket(control, tpm)
+            if self.hardware.tpm:
+                tpm = software_tpm.start(
+                    self.folder / "tpm", socket=control, trace=self.trace, log=log, tools=self.tools
+                )
+                self._running.append(tpm)
+                _wait_for_socket(control, tpm)
             self._running.insert(0, Running(self._command(control, variables), log=log))
         except BaseException:
             self.power_off()
@@ -202,11 +207,11 @@ class Machine:
     def _command(self, control: Path, variables: Path) -> list[str]:
         hardware = self.hardware
         words = [
-            *("qemu-system-x86_64", *accelerator.machine_words(), *self.accelerator.words),
+            *("qemu-system-x86_64", *accelerator.machine_words(hardware.firmware), *self.accelerator.words),
             *("-m", str(hardware.memory_mib), "-smp", str(hardware.processors)),
             *("-drive", f"if=pflash,unit=1,format=raw,file={variables}"),
-            *("-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm0,chardev=tpm"),
-            *("-device", "tpm-crb,tpmdev=tpm0"),
+            *(_tpm(control) if hardware.tpm else ()),
+            *hardware.before,
             *_disk("root", hardware.disk, writable=False, boot=True),
         ]
         if hardware.deployment is not None:
@@ -226,6 +231,13 @@ class Machine:
             writable.append(hardware.deployment)
         options = accelerator.sandbox_options(self.accelerator)
         return self.tools.command(words, ro=disks, rw=writable, options=options)
+
+
+def _tpm(control: Path) -> list[str]:
+    return [
+        *("-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm0,chardev=tpm"),
+        *("-device", "tpm-crb,tpmdev=tpm0"),
+    ]
 
 
 def _disk(name: str, path: Path, *, writable: bool, boot: bool = False) -> list[str]:

@@ -25,8 +25,8 @@ class Authority:
         return self.folder / "ek-roots.pem"
 
 
-def make(state: Path, *, authority: Authority, tools: ToolsTree) -> None:
-    """Make the TPM's state if there is none: banks SHA-256 and SHA-384, an RSA-2048 EK, its certificate."""
+def make(state: Path, *, authority: Authority, tools: ToolsTree, banks: str = "sha256,sha384") -> None:
+    """Make the TPM's state if there is none: its banks, an RSA-2048 EK, its certificate."""
     if (state / _MADE).exists():
         return
     for folder in (state, authority.folder):
@@ -45,7 +45,7 @@ def make(state: Path, *, authority: Authority, tools: ToolsTree) -> None:
     )
     setup = [
         *("swtpm_setup", "--tpm2", "--tpmstate", str(state), "--config", str(ca / "setup.conf")),
-        *("--create-ek-cert", "--pcr-banks", "sha256,sha384", "--overwrite"),
+        *("--create-ek-cert", "--pcr-banks", banks, "--overwrite"),
     ]
     process.run(tools.command(setup, rw=[state, ca]))
     parts = [ca / name for name in ("swtpm-localca-rootca-cert.pem", "issuercert.pem")]

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from mantlet.edge import process
 from mantlet.edge.image import Build
@@ -12,6 +13,8 @@ from mantlet.edge.tools import ToolsTree
 from mantlet.predict import pe, uki
 from mantlet_measure import dsse, volume
 from mantlet_measure.errors import MantletError
+
+T = TypeVar("T")
 
 _SECTOR = 512
 # PID 1 itself: nothing boots without this block.
@@ -56,7 +59,7 @@ def give_a_console(built: Build, disk: Path) -> None:
     at = image.content(section).index(b"console=null")
     with disk.open("r+b") as file:
         file.seek(_uki_offset(built, disk) + section.raw_offset + at)
-        _expect(file.read(12) == b"console=null", "console=null on the disk where the UKI has it")
+        expect(file.read(12) == b"console=null", "console=null on the disk where the UKI has it")
         file.seek(-12, 1)
         file.write(b"console=tty0")
 
@@ -76,7 +79,7 @@ def flip_in_first_program(built: Build, disk: Path, tools: ToolsTree) -> None:
     )
     with disk.open("rb") as file:
         file.seek(at + physical)
-        _expect(file.read(4096) == block, "PID 1's program on the disk where the root has it")
+        expect(file.read(4096) == block, "PID 1's program on the disk where the root has it")
     flip(disk, at + physical + 100)
 
 
@@ -113,8 +116,7 @@ def read_slot(deployment: Path, offset: int, tools: ToolsTree) -> bytes:
     with deployment.open("rb") as file:
         file.seek(_volume_offset(deployment, tools) + offset)
         payload = volume.decode_slot(file.read(volume.SLOT_SIZE))
-    _expect(payload is not None, f"something in the slot at {offset} of {deployment}")
-    return payload or b""
+    return given(payload, f"something in the slot at {offset} of {deployment}")
 
 
 def write_slot(deployment: Path, offset: int, payload: bytes | None, tools: ToolsTree) -> None:
@@ -139,21 +141,27 @@ def _uki_offset(built: Build, disk: Path) -> int:
     """Where the UKI lies on the disk: in one piece, since it was the first file on its file system."""
     content, data = built.path("uki.efi").read_bytes(), disk.read_bytes()
     at = data.find(content[:4096])
-    _expect(data[at : at + len(content)] == content, "the UKI on the disk in one piece")
+    expect(data[at : at + len(content)] == content, "the UKI on the disk in one piece")
     return at
 
 
+def given(value: T | None, what: str) -> T:
+    """Return what is there. MantletError when it is not, with `what` in words."""
+    if value is None:
+        raise absent(what)
+    return value
+
+
 def _section(image: pe.Image, name: str) -> pe.Section:
-    section = image.section(name)
-    if section is None:
-        raise _absent(f"a section {name} in the UKI")
-    return section
+    return given(image.section(name), f"a section {name} in the UKI")
 
 
-def _expect(met: bool, what: str) -> None:
+def expect(met: bool, what: str) -> None:
+    """Refuse what is not so. MantletError, with `what` in words."""
     if not met:
-        raise _absent(what)
+        raise absent(what)
 
 
-def _absent(what: str) -> MantletError:
+def absent(what: str) -> MantletError:
+    """The refusal of what is not there."""
     return MantletError(f"damage: expected {what}, found something else", hint="build the image again")
