@@ -49,6 +49,8 @@ class Hardware:
     memory_mib: int = 2048
     processors: int = 2
     firmware: str = accelerator.FIRMWARE
+    # Further options of QEMU's own network, each with a comma before it: what its DHCP says.
+    network: str = ""
     tpm: bool = True
     # Further words for QEMU, before the disks and last, and folders that they need: what somebody adds.
     before: Sequence[str] = ()
@@ -220,7 +222,7 @@ class Machine:
             words += _disk("weights", hardware.weights, writable=False)
         words += [
             # `restrict`: nothing that the guest starts gets out; what we forward gets in.
-            *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:443"),
+            *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:443{hardware.network}"),
             *("-device", "virtio-net-pci,netdev=net,romfile="),
             *("-chardev", f"file,id=serial,path={self.serial}", "-serial", "chardev:serial"),
             *("-qmp", f"unix:{control.with_name('qmp')},server=on,wait=off", *hardware.extra),

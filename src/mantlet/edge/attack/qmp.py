@@ -68,6 +68,13 @@ class Monitor:
         self.call("screendump", filename=str(path))
         return path.read_bytes()
 
+    def statistics(self) -> dict[str, tuple[int, int]]:
+        """Bytes read and written of each drive, by its name."""
+        return {
+            entry["device"]: (entry["stats"]["rd_bytes"], entry["stats"]["wr_bytes"])
+            for entry in self.call("query-blockstats")
+        }
+
     def plug_cable(self, port: str, path: Path, *, log: Path) -> None:
         """Put a cable with somebody at its other end into a port that wrote to a file; the file goes on."""
         address = {"type": "unix", "data": {"path": str(path)}}

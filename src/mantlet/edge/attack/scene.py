@@ -26,8 +26,7 @@ class Scene:
     """A machine that is on.
 
     stand: build, tools and the provisioned machine that this one is a copy of; folder: of this boot, with a
-    short name, bound into QEMU's sandbox; ports: by name, `serial1` to `serial3`, `hvc0`, and those that
-    changes added; first_screen: the picture when the agent said its first line; None without a screen.
+    short name, bound into QEMU's sandbox; ports: by name, as `gear` has them.
     """
 
     machine: Machine
@@ -36,7 +35,6 @@ class Scene:
     monitor: Monitor
     ports: Mapping[str, Port]
     wire: Wire
-    first_screen: bytes | None = None
 
 
 Probe = Callable[[Scene], tuple[str, ...]]

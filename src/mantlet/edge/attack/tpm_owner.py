@@ -49,10 +49,10 @@ import json, sys
 sys.path[:0] = sys.argv[2:]
 from tpm2_pytss import TPM2_ALG, TPML_DIGEST_VALUES, TPMT_HA, TSS2_Exception, types
 from mantlet.edge.bench import raw_release
-from mantlet_agent.tpm import Tpm
+from mantlet_agent.tpm import REGISTERS, Tpm
 from mantlet_measure import handover
 from mantlet_measure.epoch_counter import EpochCounter
-from mantlet_measure.pcr import BANKS, REGISTERS
+from mantlet_measure.pcr import BANKS
 
 asked = json.load(sys.stdin)
 given = handover.decode(bytes.fromhex(asked["handover"]))

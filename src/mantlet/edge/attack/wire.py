@@ -124,7 +124,7 @@ class Wire:
         size = len(segment(bytes(12)))
         pseudo = OURS + MACHINE + struct.pack(">BBH", 0, protocol, size)
         head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + size, 0, 0x4000, 64, protocol, 0) + OURS + MACHINE
-        head = head[:10] + struct.pack(">H", _checksum(head)) + head[12:]
+        head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
         self.send(self.machine_mac + OURS_MAC + struct.pack(">H", _IPV4) + head + segment(pseudo))
 
 
@@ -143,20 +143,20 @@ def _arp(operation: int, mac: bytes, *, target: bytes) -> bytes:
 
 
 def _syn(pseudo: bytes, port: int) -> bytes:
-    def with_checksum(checksum: int) -> bytes:
-        return struct.pack(">HHIIBBHHH", _SOURCE_PORT, port, port, 0, 5 << 4, _SYN, 1024, checksum, 0)
+    def with_checksum(found: int) -> bytes:
+        return struct.pack(">HHIIBBHHH", _SOURCE_PORT, port, port, 0, 5 << 4, _SYN, 1024, found, 0)
 
-    return with_checksum(_checksum(pseudo + with_checksum(0)))
+    return with_checksum(checksum(pseudo + with_checksum(0)))
 
 
 def _datagram(pseudo: bytes, port: int) -> bytes:
     payload = b"anybody there?"
     head = struct.pack(">HHHH", _SOURCE_PORT, port, 8 + len(payload), 0)
-    checksum = _checksum(pseudo + head + payload) or 0xFFFF
-    return head[:6] + struct.pack(">H", checksum) + payload
+    found = checksum(pseudo + head + payload) or 0xFFFF
+    return head[:6] + struct.pack(">H", found) + payload
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """RFC 1071."""
     data += bytes(len(data) % 2)
     total: int = sum(struct.unpack(f">{len(data) // 2}H", data))

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One boot of an attacked machine, from the copy to the observation.
+
+Owns the order: copy, changes, power-on, waiting, probes while it serves, power-off, what is looked at
+afterwards. What a change does, a probe tries or an observation means is each another module's.
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mantlet.attack.changes import Change
+from mantlet.attack.observation import End, Observation
+from mantlet.client import chat
+from mantlet.client.handover import Status, fetch_status
+from mantlet.edge.attack import after, gear, hand_keys, packets, probes
+from mantlet.edge.attack.after import Aftermath
+from mantlet.edge.attack.hand import Hand
+from mantlet.edge.attack.qmp import Monitor
+from mantlet.edge.attack.scene import CannotTryError, Scene
+from mantlet.edge.attack.stand import MODEL, Stand
+from mantlet.edge.attack.tpm_trace import UNSEAL, Trace
+from mantlet.edge.bench.provisioning import SERVING, connect
+from mantlet.edge.machine import Machine
+from mantlet.release import manifest
+from mantlet_measure.errors import MantletError
+from mantlet_measure.pcr import BANKS, ENFORCED, Bank, Register
+
+_POLL = 0.2
+# From a refusal of the agent, or of the firmware, to the end of the machine.
+_END_SECONDS, _FIRMWARE_SECONDS = 45.0, 4.0
+_SETTLE = 3.0
+_STARTS = b"BdsDxe: starting "
+_FIRMWARE_REFUSES = (b"Access Denied", b"No bootable option", b"Security Violation")
+_GOES_ON = {"ok", "awaiting-key"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A boot to make: of a copy of the stand's machine, with changes, with probes by name, within a bound.
+
+    signed: the registers that the policy key signs beforehand, None for none.
+    """
+
+    stand: Stand
+    changes: tuple[Change, ...]
+    probes: tuple[str, ...]
+    bound: float
+    signed: Mapping[Bank, Mapping[int, bytes]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a boot showed, and its registers by bank; those are empty without a TPM."""
+
+    observation: Observation
+    registers: Mapping[Bank, Mapping[int, bytes]]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Boot:
+    plan: Plan
+    hand: Hand
+    machine: Machine
+    end: End = End.ON
+    found: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    not_run: dict[str, str] = field(default_factory=dict)
+
+
+def observe(plan: Plan) -> Seen:
+    """Make one boot. BootError when QEMU does not take the machine."""
+    # Unix sockets have short names only.
+    with tempfile.TemporaryDirectory(prefix="mantlet-") as name:
+        folder = Path(name)
+        hand = Hand(stand=plan.stand, folder=folder)
+        hand.lay(plan.changes)
+        (folder / "share").mkdir()
+        (folder / "share" / "run.sh").write_text("#!/bin/sh\necho shared > /dev/ttyS1\n")
+        if plan.signed is not None:
+            stand = plan.stand
+            hand_keys.approve_anything(folder / "deployment.raw", plan.signed, stand.keys, stand.tools)
+        hand.words(*gear.words(folder))
+        hardware = replace(hand.hardware, extra_folders=(folder,), network=gear.NETWORK)
+        variables = hand.variables.read_bytes()
+        boot = _Boot(plan=plan, hand=hand, machine=plan.stand.machine(hand.machine_folder, hardware))
+        return _made(boot, variables)
+
+
+def _made(boot: _Boot, variables: bytes) -> Seen:
+    machine, folder = boot.machine, boot.hand.folder
+    with ExitStack() as stack:
+        stack.enter_context(machine)
+        ports, neighbour = stack.enter_context(gear.plugged(folder))
+        monitor = stack.enter_context(Monitor(machine))
+        scene = Scene(
+            machine=machine,
+            stand=boot.plan.stand,
+            folder=folder,
+            monitor=monitor,
+            ports=ports,
+            wire=neighbour,
+        )
+        boot.end = _wait(machine, boot.plan.bound)
+        if boot.end is End.SERVING:
+            _probe(boot, scene)
+        events = monitor.drain()
+        statistics = monitor.statistics() if machine.is_on() else {}
+        seconds = machine.elapsed
+        machine.power_off()
+        machine.check_end()
+        heard = {name: after_firmware(port.heard) for name, port in ports.items()}
+    heard["serial0"] = _beside_lines(machine)
+    sent, wire = packets.sent(folder / gear.CAPTURE)
+    aftermath = Aftermath(
+        stand=boot.plan.stand,
+        folder=folder,
+        variables=variables,
+        hand=boot.hand,
+        statistics=statistics,
+        sent=sent,
+    )
+    for name in boot.plan.probes:
+        if name in after.PROBES:
+            boot.found[name] = after.PROBES[name](aftermath)
+    codes, registers = _measured(machine)
+    return Seen(
+        observation=Observation(
+            end=boot.end,
+            seconds=round(seconds, 1),
+            lines=tuple(f"{line.stage} {line.code}" for line in machine.lines()),
+            unseal=codes,
+            registers=registers.get(Bank.SHA256, {}),
+            moved=_moved(boot.plan.stand, registers) if machine.lines() else None,
+            heard=heard,
+            events=events,
+            sent=sent,
+            wire=wire,
+            found=boot.found,
+            not_run=boot.not_run,
+        ),
+        registers=registers,
+    )
+
+
+def _wait(machine: Machine, bound: float) -> End:
+    """Wait until it serves, is off, is refused by the firmware, or the time is over."""
+    refused = stuck = None
+    while machine.is_on():
+        lines, now = machine.lines(), machine.elapsed
+        if SERVING in lines:
+            return End.SERVING
+        said = machine.serial.read_bytes()
+        if _STARTS not in said and any(word in said for word in _FIRMWARE_REFUSES):
+            stuck = stuck or now
+        if lines and lines[-1].code not in _GOES_ON:
+            refused = refused or now
+        if stuck is not None and now > stuck + _FIRMWARE_SECONDS:
+            return End.FIRMWARE if _STARTS not in said else End.ON
+        if now > bound or (refused is not None and now > refused + _END_SECONDS):
+            return End.ON
+        time.sleep(_POLL)
+    return End.OFF
+
+
+def _probe(boot: _Boot, scene: Scene) -> None:
+    """Try what is to be tried; then see whether it still serves."""
+    for name in boot.plan.probes:
+        if name not in probes.PROBES:
+            continue
+        try:
+            boot.found[name] = probes.PROBES[name](scene)
+        except CannotTryError as reason:
+            boot.not_run[name] = reason.message
+        except (MantletError, OSError):
+            # What was tried brought it down: that is an observation, not a failure of ours.
+            if boot.machine.is_on():
+                raise
+            break
+    time.sleep(_SETTLE)
+    boot.end = End.OFF if not boot.machine.is_on() else End.SERVING if _answers(boot.machine) else End.ON
+
+
+def _answers(machine: Machine) -> bool:
+    try:
+        with connect(machine) as connection:
+            if fetch_status(connection) != Status(stage="serve", code="ok"):
+                return False
+            return any(chat.ask(connection, "Hello", model=MODEL, max_tokens=2)) or True
+    except (MantletError, OSError):
+        return False
+
+
+def after_firmware(heard: bytes) -> bytes:
+    """What a port said after the firmware's last line; all that it said where the firmware said nothing."""
+    return heard[heard.rindex(_STARTS) :].partition(b"\n")[2] if _STARTS in heard else heard
+
+
+def _beside_lines(machine: Machine) -> bytes:
+    said = after_firmware(machine.serial.read_bytes())
+    return b"" if _STARTS not in machine.serial.read_bytes() else _without_lines(said, machine)
+
+
+def _without_lines(said: bytes, machine: Machine) -> bytes:
+    for line in machine.lines():
+        said = said.replace(f"mantlet {line.stage} {line.code}\r\n".encode(), b"", 1)
+    return said
+
+
+def _measured(machine: Machine) -> tuple[tuple[int, ...], Mapping[Bank, Mapping[int, bytes]]]:
+    if not machine.hardware.tpm:
+        return (), {}
+    trace = Trace(machine.trace)
+    return tuple(trace.results(UNSEAL)), {bank: trace.registers(bank) for bank in BANKS}
+
+
+def _moved(stand: Stand, registers: Mapping[Bank, Mapping[int, bytes]]) -> tuple[int, ...]:
+    """The enforced registers that the build does not predict, in any bank; not the agent's own."""
+    platform = manifest.decode(stand.built.path("measurements.json").read_bytes()).platforms["qemu-ovmf"]
+    return tuple(
+        number
+        for number in ENFORCED
+        if number != Register.SYSTEM_IDENTITY
+        and any(registers[bank][number] != platform.banks[bank][number].value for bank in registers)
+    )
