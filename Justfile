@@ -37,6 +37,10 @@ test *ARGUMENTS: tools
 test-quick *ARGUMENTS: _setup
     @{{ python }} -m pytest tests/house tests/unit tests/property tests/attacks "$@"
 
+# attack a build as its operator would, from outside: just attacks --fast
+attacks *ARGUMENTS: _setup
+    @{{ mantlet }} attack "$@"
+
 # fuzz everything that decodes bytes of others, ten minutes
 fuzz *ARGUMENTS: _setup
     @{{ python }} -m tests.fuzz "$@"

@@ -54,6 +54,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("ask", "ask", "verify a machine, then send it one prompt"),
     Verb("explain", "explain", "say in words why registers differ"),
     Verb("audit", "audit", "look at a built image for ways in"),
+    Verb("attack", "attack", "attack a build as its operator would, from outside"),
     Verb("diff", "diff", "say what moved between two builds, and why"),
     Verb("bench", "bench", "measure speed and size against the stated bounds"),
 )

@@ -93,8 +93,13 @@ def _made(boot: _Boot, variables: bytes) -> Seen:
     machine, folder = boot.machine, boot.hand.folder
     with ExitStack() as stack:
         stack.enter_context(machine)
-        ports, neighbour = stack.enter_context(gear.plugged(folder))
-        monitor = stack.enter_context(Monitor(machine))
+        try:
+            ports, neighbour = stack.enter_context(gear.plugged(folder))
+            monitor = stack.enter_context(Monitor(machine))
+        except (MantletError, OSError):
+            # QEMU did not take the machine: its own words say why.
+            machine.check_end()
+            raise
         scene = Scene(
             machine=machine,
             stand=boot.plan.stand,
@@ -125,6 +130,8 @@ def _made(boot: _Boot, variables: bytes) -> Seen:
     for name in boot.plan.probes:
         if name in after.PROBES:
             boot.found[name] = after.PROBES[name](aftermath)
+        elif name not in boot.found:
+            boot.not_run.setdefault(name, f"the machine did not serve while it was to be tried ({boot.end})")
     codes, registers = _measured(machine)
     return Seen(
         observation=Observation(
@@ -178,6 +185,7 @@ def _probe(boot: _Boot, scene: Scene) -> None:
             # What was tried brought it down: that is an observation, not a failure of ours.
             if boot.machine.is_on():
                 raise
+            boot.found[name] = ()
             break
     time.sleep(_SETTLE)
     boot.end = End.OFF if not boot.machine.is_on() else End.SERVING if _answers(boot.machine) else End.ON

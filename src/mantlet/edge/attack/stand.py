@@ -12,7 +12,7 @@ from pathlib import Path
 from mantlet.edge import files, output, pack
 from mantlet.edge.accelerator import Accelerator
 from mantlet.edge.attack.tiny_gguf import tiny_gguf
-from mantlet.edge.bench.provisioning import Provisioning
+from mantlet.edge.bench.provisioning import BOOT_SECONDS, SERVING, Provisioning
 from mantlet.edge.image import Build
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.machine import Hardware, Machine
@@ -89,22 +89,32 @@ class Stand:
             accelerator=self.accelerator,
         )
 
-    def provision(self) -> float | None:
-        """Boot for the first time, seal, verify, and power off; nothing when that was done before.
+    @property
+    def trace(self) -> Path:
+        """What the TPM was told in the boot in which the machine got its key."""
+        return self.folder / "boot.trace"
 
-        Returns the seconds that a plain boot to serving took afterwards; None when it was done before.
-        """
+    @property
+    def plain_seconds(self) -> float:
+        """How long a boot to serving takes when nobody attacks it; there once it was provisioned."""
+        return float((self.folder / _READY).read_text("ascii"))
+
+    def provision(self) -> None:
+        """Boot for the first time, seal, verify, boot once more as it is, and power off; only once."""
         if (self.folder / _READY).exists():
-            return None
+            return
         files.new_directory(self.folder)
         output.step(f"Provisioning a machine of {self.built.directory.name}…")
         provisioning = self.provisioning
         provisioning.write_deployment(self.deployment, tools=self.tools)
         machine = self.machine(self.machine_folder, self.hardware())
         provisioning.run(machine)
-        seconds = machine.elapsed
-        files.write_atomic(self.folder / _READY, b"")
-        return seconds
+        shutil.copyfile(machine.trace, self.trace)
+        with machine:
+            machine.wait_for(SERVING, seconds=BOOT_SECONDS)
+            seconds = machine.elapsed
+        output.step(f"A plain boot of {self.built.directory.name} took {seconds:.0f} s")
+        files.write_atomic(self.folder / _READY, f"{seconds:.1f}".encode("ascii"))
 
     def copy(self, folder: Path) -> Path:
         """Copy TPM, variables and deployment volume into `folder`; return the copy of the volume.

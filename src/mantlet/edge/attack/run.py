@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run of the battery: every boot under attack, the control of each attack, and the outcome of both.
+
+Owns the order, what is run beside what, and the results that a later run takes up again. An outcome is kept
+under a digest of both builds and of the battery's own source; another image, or another battery, runs anew.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from mantlet.attack import catalogue, judge
+from mantlet.attack.changes import Change, Replay
+from mantlet.attack.document import Outcome, outcome_from_value, outcome_to_value
+from mantlet.attack.judge import Judgement, Verdict
+from mantlet.attack.model import Attack, Control
+from mantlet.edge import files, output
+from mantlet.edge.attack.boot import Plan, Seen, observe
+from mantlet.edge.attack.replays import replayed
+from mantlet.edge.attack.stand import Stand
+from mantlet_measure import strictjson
+from mantlet_measure.pcr import Bank
+
+_LIMIT = 1 << 20
+# Emulation on a busy machine: a root that does not come is given up after 90 seconds by PID 1.
+_PATIENCE, _MORE = 3.0, 120.0
+_SOURCE = ("attack", "edge/attack")
+
+Registers = Mapping[Bank, Mapping[int, bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Battery:
+    """Two provisioned machines, where results are kept, and the ids of rules by the attack that they name."""
+
+    production: Stand
+    weakened: Stand
+    folder: Path
+    rules: Mapping[str, tuple[str, ...]]
+
+    def run(self, attacks: Sequence[Attack], *, resume: bool, jobs: int) -> tuple[Outcome, ...]:
+        """Run attacks and return their outcomes in their order. BootError when QEMU takes a machine not."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        done = {attack.id: kept for attack in attacks if resume and (kept := self._kept(attack)) is not None}
+        groups = catalogue.boots([attack for attack in attacks if attack.id not in done])
+        if done:
+            output.step(f"{len(done)} of {len(attacks)} attacks are taken from an earlier run")
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            running = [pool.submit(self._group, group) for group in groups]
+            try:
+                for number, future in enumerate(as_completed(running), start=1):
+                    for outcome in future.result():
+                        done[outcome.id] = outcome
+                        self._tell(outcome, f"{number}/{len(groups)}")
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return tuple(done[attack.id] for attack in attacks)
+
+    def _group(self, group: Sequence[Attack]) -> tuple[Outcome, ...]:
+        """Boot once for all attacks of a group, and once for each kind of control; judge each attack."""
+        started = time.monotonic()
+        output.step(f"Attacking: {', '.join(attack.id for attack in group)}…")
+        attacked = self._boot(self.production, group)
+        judged = {attack.id: judge.judge(attack, attacked.observation) for attack in group}
+        controls: dict[str, tuple[Judgement, Seen]] = {}
+        for control in dict.fromkeys(attack.control for attack in group):
+            those = [
+                each for each in group if each.control is control and _needs_control(each, judged[each.id])
+            ]
+            if those:
+                seen = self._control(control, those, attacked.registers)
+                controls |= {each.id: (judge.judge(each, seen.observation), seen) for each in those}
+        share = (time.monotonic() - started) / len(group)
+        outcomes = []
+        for attack in group:
+            weak = controls.get(attack.id)
+            verdict = judge.conclude(attack, judged[attack.id], weak[0] if weak else None)
+            outcome = Outcome(
+                id=attack.id,
+                title=attack.title,
+                rules=self.rules.get(attack.name, ()),
+                verdict=verdict,
+                control=attack.control.value,
+                control_verdict=weak[0].verdict if weak else None,
+                reasons=_reasons(attack, verdict, judged[attack.id]),
+                facts=_lines((*judged[attack.id].sign, *attacked.observation.facts)),
+                control_facts=_lines((*weak[0].sign, *weak[1].observation.facts)) if weak else (),
+                seconds=round(share),
+            )
+            files.write_atomic(self._path(attack), strictjson.encode(self._keyed(attack, outcome)))
+            outcomes.append(outcome)
+        return tuple(outcomes)
+
+    def _boot(
+        self,
+        stand: Stand,
+        group: Sequence[Attack],
+        *,
+        added: Sequence[Change] = (),
+        signed: Registers | None = None,
+    ) -> Seen:
+        changes = (*(change for attack in group for change in attack.changes), *added)
+        for change in changes:
+            if isinstance(change, Replay):
+                observation, registers = replayed(stand, change, signed=signed)
+                return Seen(observation=observation, registers=registers)
+        return observe(
+            Plan(
+                stand=stand,
+                changes=changes,
+                probes=tuple(dict.fromkeys(probe for attack in group for probe in attack.probes)),
+                bound=_PATIENCE * self.production.plain_seconds + _MORE,
+                signed=signed,
+            )
+        )
+
+    def _control(self, control: Control, group: Sequence[Attack], registers: Registers) -> Seen:
+        """Make the boot in which the attacks of a group, all of one control, must succeed."""
+        match control:
+            case Control.WEAKENED_BUILD:
+                return self._boot(self.weakened, group)
+            case Control.APPROVED_ANYTHING:
+                return self._boot(self.production, group, signed=registers)
+            case Control.OPENED:
+                return self._boot(
+                    self.production, group, added=[change for attack in group for change in attack.opening]
+                )
+            case Control.NOT_WITHDRAWN | Control.LIMIT:
+                return observe(
+                    Plan(
+                        stand=self.production,
+                        changes=(),
+                        probes=(),
+                        bound=_PATIENCE * self.production.plain_seconds + _MORE,
+                    )
+                )
+
+    def _path(self, attack: Attack) -> Path:
+        return self.folder / f"{attack.id}.json"
+
+    def _keyed(self, attack: Attack, outcome: Outcome) -> dict[str, object]:
+        return {"key": self._key(attack), "outcome": outcome_to_value(outcome)}
+
+    def _kept(self, attack: Attack) -> Outcome | None:
+        """The outcome of an earlier run of the same, unless it could not be run then."""
+        path = self._path(attack)
+        if not path.exists():
+            return None
+        fields = strictjson.Fields(
+            strictjson.decode(files.read(path, limit=_LIMIT, what="outcome"), what=str(path)), str(path)
+        )
+        if fields.text("key") != self._key(attack):
+            return None
+        outcome = outcome_from_value(fields.value("outcome"))
+        return None if outcome.verdict is Verdict.NOT_RUN else outcome
+
+    def _key(self, attack: Attack) -> str:
+        manifests = [manifest_sha256(stand) for stand in (self.production, self.weakened)]
+        return hashlib.sha256("\n".join((*manifests, source_sha256(), attack.id)).encode()).hexdigest()
+
+    def _tell(self, outcome: Outcome, progress: str) -> None:
+        why = f": {outcome.reasons[0]}" if outcome.reasons else ""
+        output.step(f"{progress} {outcome.id}: {outcome.verdict.value}{why}")
+
+
+def manifest_sha256(stand: Stand) -> str:
+    """The digest by which documents name a build."""
+    data = files.read(stand.built.path("measurements.json"), limit=_LIMIT, what="manifest")
+    return hashlib.sha256(data).hexdigest()
+
+
+def source_sha256() -> str:
+    """A digest of the battery's own source."""
+    found = hashlib.sha256()
+    package = Path(__file__).parents[2]
+    for folder in _SOURCE:
+        for path in sorted((package / folder).rglob("*.py")):
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def by_attack(named: Iterable[tuple[str, str | None]]) -> Mapping[str, tuple[str, ...]]:
+    """Gather pairs of a rule's id and the attack that it names, by attack."""
+    gathered: dict[str, tuple[str, ...]] = {}
+    for rule, attack in named:
+        if attack is not None:
+            gathered[attack] = (*gathered.get(attack, ()), rule)
+    return gathered
+
+
+def _needs_control(attack: Attack, judged: Judgement) -> bool:
+    """Whether a control would say anything: not of a limit, and not of what was not run."""
+    return attack.control is not Control.LIMIT and judged.verdict is not Verdict.NOT_RUN
+
+
+def _reasons(attack: Attack, verdict: Verdict, judged: Judgement) -> tuple[str, ...]:
+    if verdict is Verdict.VOID:
+        where = attack.control.meaning
+        return (f"the control did not show it: {attack.sign.words} (where: {where})",)
+    return _lines(judged.reasons)
+
+
+def _lines(phrases: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(phrase.replace("\n", " ")[:390] for phrase in phrases if phrase))[:64]
