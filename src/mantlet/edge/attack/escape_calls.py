@@ -12,11 +12,13 @@ class Call(IntEnum):
 
     READ = 0
     WRITE = 1
-    OPEN = 2
     CLOSE = 3
+    LSEEK = 8
     MMAP = 9
     MPROTECT = 10
     MUNMAP = 11
+    SHMGET = 29
+    SHMAT = 30
     PAUSE = 34
     GETPID = 39
     SOCKET = 41
@@ -25,8 +27,6 @@ class Call(IntEnum):
     EXECVE = 59
     WAIT4 = 61
     KILL = 62
-    UNLINK = 87
-    CHMOD = 90
     PTRACE = 101
     GETUID = 102
     SYSLOG = 103
@@ -53,6 +53,9 @@ class Call(IntEnum):
     ADD_KEY = 248
     REQUEST_KEY = 249
     KEYCTL = 250
+    OPENAT = 257
+    UNLINKAT = 263
+    FCHMODAT = 268
     UNSHARE = 272
     PERF_EVENT_OPEN = 298
     FANOTIFY_INIT = 300

@@ -10,6 +10,7 @@ from mantlet.edge.attack.escape import Attempt, Family, Outcome, error_name, ref
 from mantlet.edge.attack.escape_calls import Call
 from mantlet.edge.attack.escape_process import Captive, Room
 
+AT_FDCWD = -100
 _ROOM = 3072
 _DIRECTORY, _SOCKET = 4, 12
 _DEPTH = 6
@@ -18,7 +19,7 @@ _REGULAR = 0o600
 
 def opened(captive: Captive, path: str, flags: int, mode: int = 0) -> int:
     """Open a path; return a descriptor or the negative error."""
-    return captive.call(Call.OPEN, path.encode() + b"\0", flags | os.O_CLOEXEC, mode).value
+    return captive.call(Call.OPENAT, AT_FDCWD, path.encode() + b"\0", flags | os.O_CLOEXEC, mode).value
 
 
 def read(captive: Captive, path: str, size: int = _ROOM) -> bytes | int:
@@ -82,7 +83,7 @@ def _creates(rules: tuple[str, ...], folder: str) -> Attempt:
         if descriptor < 0:
             return refused(descriptor)
         captive.call(Call.CLOSE, descriptor)
-        captive.call(Call.UNLINK, path.encode() + b"\0")
+        captive.call(Call.UNLINKAT, AT_FDCWD, path.encode() + b"\0", 0)
         return succeeded(f"a file was made in {folder}")
 
     return Attempt(id=f"create in {folder}", family=Family.ESCAPE, rules=rules, perform=perform)

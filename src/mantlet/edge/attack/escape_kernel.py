@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from mantlet.edge.attack.escape import Attempt, Family, Outcome, error_name, refused, succeeded
 from mantlet.edge.attack.escape_calls import Call
+from mantlet.edge.attack.escape_files import AT_FDCWD
 from mantlet.edge.attack.escape_process import Argument, Captive, Room
 
 # Not allowed, or not in this kernel.
@@ -77,12 +78,13 @@ def _trace_a_child(captive: Captive) -> Outcome:
 
 def _set_uid_file(captive: Captive) -> Outcome:
     path = b"/tmp/set-uid\0"
-    descriptor = captive.call(Call.OPEN, path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o700).value
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    descriptor = captive.call(Call.OPENAT, AT_FDCWD, path, flags, 0o700).value
     if descriptor < 0:
         return refused(descriptor)
     captive.call(Call.CLOSE, descriptor)
-    value = captive.call(Call.CHMOD, path, _SET_UID).value
-    captive.call(Call.UNLINK, path)
+    value = captive.call(Call.FCHMODAT, AT_FDCWD, path, _SET_UID).value
+    captive.call(Call.UNLINKAT, AT_FDCWD, path, 0)
     return refused(value) if value < 0 else succeeded("a file became set-user-ID")
 
 

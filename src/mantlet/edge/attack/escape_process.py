@@ -57,7 +57,7 @@ class Reply:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildEnd:
     """How a child ended. Its call's result, None when it did not come back; its status as wait4 gives it,
-    None when it had to be ended."""
+    None when it goes on or nobody saw its end."""
 
     result: int | None
     status: int | None
@@ -82,45 +82,61 @@ class Captive:
 
     def call(self, number: Call, *arguments: Argument) -> Reply:
         """Have it make a system call. UnavailableError when it does not come back."""
-        rooms = self._put(number, arguments)
+        rooms = self._put(number, arguments, payload.DATA, payload.CHILD_DATA)
         self._run(State.CALL)
         value = self._signed(payload.RESULT)
         return Reply(value=value, rooms=tuple(self.page.read(at, size) for at, size in rooms))
 
     def call_in_child(self, number: Call, *arguments: Argument) -> ChildEnd:
-        """Have a child of it make a system call, and end; the child is awaited, and ended if it goes on."""
-        self._put(number, arguments)
+        """Have a child of it make a system call, and end; await the end of the call or of what it started.
+
+        The child's end is read in /proc, because the runtime may be forbidden to wait.
+        """
+        self._put(number, arguments, payload.CHILD_DATA, payload.PAGE_SIZE)
         self.page.write(payload.CHILD_RESULT, struct.pack("<q", _STILL_RUNNING))
         self._run(State.CALL_IN_CHILD)
         child = self._signed(payload.RESULT)
         if child < 0:
             return ChildEnd(result=child, status=None)
         end = time.monotonic() + self.patience
-        waited = self.call(Call.WAIT4, child, Room(4), _WNOHANG, 0)
-        while waited.value == 0 and time.monotonic() < end:
-            time.sleep(10 * _POLL)
-            waited = self.call(Call.WAIT4, child, Room(4), _WNOHANG, 0)
-        result = self._signed(payload.CHILD_RESULT)
-        if waited.value == 0:
-            self.call(Call.KILL, child, 9)
-            self.call(Call.WAIT4, child, Room(4), 0, 0)
-            return ChildEnd(result=None, status=None)
-        status = struct.unpack("<i", waited.rooms[0])[0] if waited.value == child else None
-        return ChildEnd(result=None if result == _STILL_RUNNING else result, status=status)
+        while time.monotonic() < end:
+            result = self._signed(payload.CHILD_RESULT)
+            status = self._status_of(child)
+            if result != _STILL_RUNNING or status is not None:
+                self.call(Call.WAIT4, child, 0, _WNOHANG, 0)
+                return ChildEnd(result=None if result == _STILL_RUNNING else result, status=status)
+            time.sleep(_POLL)
+        return ChildEnd(result=None, status=None)
 
     def fault(self) -> None:
         """Have it touch address 0. It does not come back."""
         self.page.write(payload.STATE, struct.pack("<I", State.FAULT))
 
-    def _put(self, number: Call, arguments: tuple[Argument, ...]) -> list[tuple[int, int]]:
-        """Write a request but for its state; return place and size of each room."""
+    def _status_of(self, child: int) -> int | None:
+        """Return the status of a child that ended; proc_pid_stat(5) has it in its last field."""
+        path = f"/proc/{child}/stat\0".encode()
+        descriptor = self.call(Call.OPENAT, -100, path, os.O_RDONLY | os.O_CLOEXEC).value
+        if descriptor < 0:
+            return None
+        reply = self.call(Call.READ, descriptor, Room(1024), 1024)
+        self.call(Call.CLOSE, descriptor)
+        fields = reply.rooms[0][: max(reply.value, 0)].rpartition(b")")[2].split()
+        return int(fields[-1]) if fields and fields[0] in (b"Z", b"X") else None
+
+    def _put(
+        self, number: Call, arguments: tuple[Argument, ...], start: int, end: int
+    ) -> list[tuple[int, int]]:
+        """Write a request but for its state, with what it points to in a part of the page.
+
+        Returns place and size of each room.
+        """
         (base,) = struct.unpack("<Q", self.page.read(payload.ADDRESS, 8))
         data = bytearray()
         rooms: list[tuple[int, int]] = []
 
         def add(content: bytes) -> int:
             data.extend(bytes(-len(data) % 8))
-            at = payload.DATA + len(data)
+            at = start + len(data)
             data.extend(content)
             return at
 
@@ -137,22 +153,29 @@ class Captive:
                 case Vector(strings):
                     pointers = [base + add(string + b"\0") for string in strings]
                     words.append(base + add(struct.pack(f"<{len(pointers) + 1}Q", *pointers, 0)))
-        if len(data) > payload.DATA_SIZE:
-            raise ValueError(f"{len(data)} bytes of arguments do not fit into {payload.DATA_SIZE}")
-        self.page.write(payload.DATA, bytes(data))
+        if len(data) > end - start:
+            raise ValueError(f"{len(data)} bytes of arguments do not fit into {end - start}")
+        self.page.write(start, bytes(data))
         self.page.write(payload.CALL, payload.call(number, words))
         return rooms
 
     def _run(self, state: State) -> None:
+        # A child takes its request later than its parent answers, and the next may not be written before.
+        self.page.write(payload.TAKEN, bytes(4))
         self.page.write(payload.STATE, struct.pack("<I", state))
         end = time.monotonic() + self.patience
-        while self.page.read(payload.STATE, 4) != bytes(4):
+        while not self._is_done():
             if time.monotonic() > end:
                 raise UnavailableError(
                     f"taken runtime: expected a call to return within {self.patience:.0f} s, found none",
                     hint="is the machine still on? A call that waits for others cannot be made",
                 )
             time.sleep(_POLL)
+
+    def _is_done(self) -> bool:
+        state, taken = struct.unpack("<II", self.page.read(payload.STATE, 8))
+        # No child takes a request when none could be made.
+        return state == State.READY and (taken == 1 or self._signed(payload.RESULT) < 0)
 
     def _signed(self, at: int) -> int:
         value: int = struct.unpack("<q", self.page.read(at, 8))[0]

@@ -11,17 +11,18 @@ import struct
 
 from mantlet.edge.attack.escape import Attempt, Family, Outcome, error_name, refused, succeeded
 from mantlet.edge.attack.escape_calls import Call
-from mantlet.edge.attack.escape_files import opened
+from mantlet.edge.attack.escape_files import AT_FDCWD, opened
 from mantlet.edge.attack.escape_process import Argument, Captive, ChildEnd, Vector
 
 CODE = 77
 _LOADER = b"/usr/lib64/ld-linux-x86-64.so.2"
 _PYTHON = b"/usr/bin/python3"
 _RUNTIME = b"/usr/bin/llama-server"
-_AT_EMPTY_PATH, _AT_FDCWD = 0x1000, -100
+_AT_EMPTY_PATH = 0x1000
 _READ, _WRITE, _EXECUTE = 1, 2, 4
 _SHARED, _PRIVATE, _ANONYMOUS = 1, 2, 0x20
 _PAGE = 4096
+_SHM_EXEC = 0o100000
 # mov edi, CODE; mov eax, 231: exit_group; syscall
 _INSTRUCTIONS = b"\xbf" + struct.pack("<I", CODE) + b"\xb8" + struct.pack("<I", 231) + b"\x0f\x05"
 _BASE, _HEADERS = 0x40_0000, 64 + 56
@@ -76,16 +77,6 @@ def _execute_memory_file(captive: Captive) -> Outcome:
     return outcome
 
 
-def _load_memory_file(captive: Captive) -> Outcome:
-    """Have the dynamic loader of the sealed root execute it."""
-    descriptor = _memory_file(captive)
-    if descriptor < 0:
-        return refused(descriptor)
-    outcome = _execute(captive, _LOADER, f"/proc/self/fd/{descriptor}".encode())
-    captive.call(Call.CLOSE, descriptor)
-    return outcome
-
-
 def _map_memory_file(captive: Captive) -> Outcome:
     descriptor = _memory_file(captive)
     if descriptor < 0:
@@ -113,6 +104,29 @@ def _map_new_code(captive: Captive) -> Outcome:
     return refused(value) if value < 0 else succeeded("anonymous memory is executable")
 
 
+def _write_through_memory_file(captive: Captive) -> Outcome:
+    """Change code of the sealed root through /proc/self/mem, which minds no protection of pages."""
+    library = opened(captive, _LOADER.decode(), os.O_RDONLY)
+    address = captive.call(Call.MMAP, 0, _PAGE, _READ | _EXECUTE, _PRIVATE, library, 0).value
+    memory = opened(captive, "/proc/self/mem", os.O_RDWR)
+    if memory < 0:
+        return refused(memory)
+    captive.call(Call.LSEEK, memory, address, os.SEEK_SET)
+    value = captive.call(Call.WRITE, memory, _INSTRUCTIONS, len(_INSTRUCTIONS)).value
+    for descriptor in (library, memory):
+        captive.call(Call.CLOSE, descriptor)
+    captive.call(Call.MUNMAP, address, _PAGE)
+    return refused(value) if value < 0 else succeeded("code was written over code of the sealed root")
+
+
+def _map_shared_memory(captive: Captive) -> Outcome:
+    identifier = captive.call(Call.SHMGET, 0, _PAGE, 0o1700).value
+    if identifier < 0:
+        return refused(identifier)
+    value = captive.call(Call.SHMAT, identifier, 0, _SHM_EXEC).value
+    return refused(value) if value < 0 else succeeded("shared memory is mapped as code")
+
+
 def _executes_from(folder: str) -> Attempt:
     """Write the program into a folder, execute it, and take it away again."""
 
@@ -124,7 +138,7 @@ def _executes_from(folder: str) -> Attempt:
         _written(captive, descriptor)
         captive.call(Call.CLOSE, descriptor)
         outcome = _execute(captive, path.encode())
-        captive.call(Call.UNLINK, path.encode() + b"\0")
+        captive.call(Call.UNLINKAT, AT_FDCWD, path.encode() + b"\0", 0)
         return outcome
 
     return Attempt(id=f"execute from {folder}", family=Family.ESCAPE, rules=("R10",), perform=perform)
@@ -161,14 +175,6 @@ def _runtime(captive: Captive) -> Outcome:
     return _execute(captive, _RUNTIME, b"--version", code=0)
 
 
-def _memory(captive: Captive) -> Outcome:
-    descriptor = _memory_file(captive)
-    if descriptor < 0:
-        return refused(descriptor)
-    captive.call(Call.CLOSE, descriptor)
-    return succeeded("a memory file holds the program")
-
-
 def _absent(captive: Captive) -> Outcome:
     """Look for what is not there: without ENOENT, errors are not what they seem."""
     value = opened(captive, "/usr/nonexistent", os.O_RDONLY)
@@ -181,7 +187,6 @@ INSTRUMENTS: tuple[Attempt, ...] = tuple(
     for id_, perform in {
         "ask for its number": _number_of_its_own,
         "open what is not there": _absent,
-        "fill a memory file": _memory,
         "map a file of the sealed root as code": _library,
         "execute the runtime's own program": _runtime,
     }.items()
@@ -192,11 +197,12 @@ ATTEMPTS: tuple[Attempt, ...] = (
         Attempt(id=id_, family=Family.ESCAPE, rules=rules, perform=perform)
         for id_, rules, perform in (
             ("execute a memory file", ("R10",), _execute_memory_file),
-            ("execute a memory file by the loader", ("R10",), _load_memory_file),
             ("map a memory file as code", ("R10",), _map_memory_file),
             ("map writable code", ("R06", "R10"), _map_writable_code),
             ("map anonymous code", ("R10",), _map_new_code),
             ("make written memory executable", ("R06", "R10"), _make_memory_executable),
+            ("map shared memory as code", ("R06", "R10"), _map_shared_memory),
+            ("write over code by its memory file", ("R10",), _write_through_memory_file),
             ("execute Python", ("G10",), _interpreter),
             ("execute Python by the loader", ("G10",), _interpreter_by_the_loader),
             ("execute programs of others", ("G10",), _programs_of_others),

@@ -8,7 +8,7 @@ import errno
 import os
 import struct
 
-from mantlet.edge.attack.escape import Attempt, Family, Outcome, error_name, refused, succeeded
+from mantlet.edge.attack.escape import Attempt, Family, Outcome, refused, succeeded
 from mantlet.edge.attack.escape_calls import Call
 from mantlet.edge.attack.escape_files import read, sockets
 from mantlet.edge.attack.escape_process import Captive
@@ -117,17 +117,6 @@ def _datagram_out(captive: Captive) -> Outcome:
     captive.call(Call.CLOSE, descriptor)
     return succeeded("there is a way out") if value >= 0 else refused(value)
 
-
-def _own(captive: Captive) -> Outcome:
-    """Connect to the socket that it listens on itself."""
-    paths = [path for path in sockets(captive, _OWN.rstrip("/"))]
-    value = _connect(captive, paths[0].encode() + b"\0") if paths else -errno.ENOENT
-    return Outcome(succeeded=_reached(value), found=paths[0] if paths else error_name(value))
-
-
-INSTRUMENTS: tuple[Attempt, ...] = (
-    Attempt(id="connect to its own socket", family=Family.INSTRUMENT, rules=(), perform=_own),
-)
 
 ATTEMPTS: tuple[Attempt, ...] = (
     *(_connects(path, rules) for path, rules in _SOCKETS.items()),

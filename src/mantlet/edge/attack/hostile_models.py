@@ -16,7 +16,7 @@ _TENSORS, _METADATA, _FIRST_KEY = 8, 16, 24
 _MOST = (1 << 64) - 1
 _MANY = 1 << 60
 _QWORD = struct.Struct("<Q").pack
-# The last entry of the directory. After the name: number of dimensions (4), two dimensions (8 each), type (4),
+# The last entry of the directory. After its name: number of dimensions (4), two of them (8 each), type (4),
 # offset (8).
 _OUTPUT = _QWORD(13) + b"output.weight"
 
@@ -76,7 +76,7 @@ LIES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
             "{% for a in range(1000000000) %}{% for b in range(1000000000) %}x{% endfor %}{% endfor %}"
         ),
         "a template that grows": _template(
-            "{% set ns = namespace(x='x') %}{% for a in range(64) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}"
+            "{% set n = namespace(x='x') %}{% for a in range(64) %}{% set n.x = n.x + n.x %}{% endfor %}"
         ),
         "a template of a megabyte": _template("{{ '" + "x" * (1 << 20) + "' }}"),
         "a template that does not parse": _template("{% for m in %}{{ {% endif"),

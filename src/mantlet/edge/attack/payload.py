@@ -15,14 +15,17 @@ MARKER_SIZE = 16
 PAGE_SIZE = 4096
 ARGUMENTS = 6
 
-# The page: marker, its address in the process, state, result, result of a child, number, arguments, data.
+# The page: marker, its address in the process, state, whether the request was taken, result, result of a
+# child, number, arguments, data.
 ADDRESS = 0x10
 STATE = 0x18
+TAKEN = 0x1C
 RESULT = 0x20
 CHILD_RESULT = 0x28
 CALL = 0x30
 DATA = 0x80
-DATA_SIZE = PAGE_SIZE - DATA
+# A child may read its arguments while the next request is written.
+CHILD_DATA = 0xD80
 
 
 class State(IntEnum):
@@ -58,7 +61,7 @@ _AFTER_MARKER = bytes.fromhex(
     # wait:
     "f390"  # pause
     "837b1801"  # cmp dword [rbx + STATE], CALL
-    "742e"  # je call
+    "7435"  # je call
     "837b1802"  # cmp dword [rbx + STATE], CALL_IN_CHILD
     "740b"  # je fork
     "837b1803"  # cmp dword [rbx + STATE], FAULT
@@ -66,7 +69,9 @@ _AFTER_MARKER = bytes.fromhex(
     "31c0"  # xor eax, eax
     "488b00"  # mov rax, [rax]
     # fork:
-    "b839000000"  # mov eax, 57: fork
+    "bf11000000"  # mov edi, SIGCHLD
+    "31f6"  # xor esi, esi
+    "b838000000"  # mov eax, 56: clone
     "0f05"  # syscall
     "85c0"  # test eax, eax
     "7517"  # jne answer
@@ -80,7 +85,7 @@ _AFTER_MARKER = bytes.fromhex(
     # answer:
     "48894320"  # mov [rbx + RESULT], rax
     "c7431800000000"  # mov dword [rbx + STATE], READY
-    "ebb8"  # jmp wait
+    "ebb1"  # jmp wait
     # one:
     "488b4330"  # mov rax, [rbx + CALL]
     "488b7b38"  # mov rdi, [rbx + CALL + 8]
@@ -89,6 +94,7 @@ _AFTER_MARKER = bytes.fromhex(
     "4c8b5350"  # mov r10, [rbx + CALL + 32]
     "4c8b4358"  # mov r8, [rbx + CALL + 40]
     "4c8b4b60"  # mov r9, [rbx + CALL + 48]
+    "c7431c01000000"  # mov dword [rbx + TAKEN], 1
     "0f05"  # syscall
     "c3"  # ret
 )

@@ -17,6 +17,7 @@ import pytest
 
 from mantlet.edge.attack import payload
 from mantlet.edge.attack.escape_calls import Call
+from mantlet.edge.attack.escape_files import AT_FDCWD
 from mantlet.edge.attack.escape_process import Captive, Room, Vector
 
 pytestmark = pytest.mark.skipif(
@@ -83,12 +84,12 @@ def test_a_call_is_made_by_the_taken_process(host: subprocess.Popen[bytes], capt
 
 
 def test_a_refused_call_comes_back_with_its_error(captive: Captive) -> None:
-    assert captive.call(Call.OPEN, b"/nonexistent\0", os.O_RDONLY).value == -errno.ENOENT
+    assert captive.call(Call.OPENAT, AT_FDCWD, b"/nonexistent\0", os.O_RDONLY).value == -errno.ENOENT
 
 
 def test_rooms_come_back_with_what_the_kernel_put_there(captive: Captive, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
-    opened = captive.call(Call.OPEN, bytes(tmp_path / "file") + b"\0", os.O_RDONLY).value
+    opened = captive.call(Call.OPENAT, AT_FDCWD, bytes(tmp_path / "file") + b"\0", os.O_RDONLY).value
     reply = captive.call(Call.READ, opened, Room(32), 32)
     assert reply.value == 7
     assert reply.rooms[0][:7] == b"content"
