@@ -6,7 +6,7 @@ Owns the list and the choice among it. A family is a module of its own; order is
 
 from collections.abc import Collection
 
-from mantlet.attack.catalogue import credentials, inputs, limits, measured, ports, storage, tpm
+from mantlet.attack.catalogue import credentials, inputs, limits, measured, ports, runtime, storage, tpm
 from mantlet.attack.model import Attack
 
 CATALOGUE: tuple[Attack, ...] = (
@@ -16,6 +16,7 @@ CATALOGUE: tuple[Attack, ...] = (
     *storage.ATTACKS,
     *measured.ATTACKS,
     *tpm.ATTACKS,
+    *runtime.ATTACKS,
     *limits.ATTACKS,
 )
 """Every attack, each id once."""

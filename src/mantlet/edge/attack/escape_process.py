@@ -10,7 +10,6 @@ the calls; what is tried with them is `escape`.
 import os
 import struct
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -213,10 +212,9 @@ def plant(memory: GuestMemory, stub: Stub, library: bytes) -> bytes:
     return marker
 
 
-def find_page(memory: GuestMemory, marker: bytes, *, seconds: float, prompt: Callable[[], None]) -> int:
-    """Send a prompt and wait for the page that the taken process maps; return its address."""
+def find_page(memory: GuestMemory, marker: bytes, *, seconds: float) -> int:
+    """Wait for the page that the taken process maps, once a prompt was sent; return its address."""
     end = time.monotonic() + seconds
-    prompt()
     while True:
         places = memory.find_page(marker)
         if places:

@@ -7,7 +7,6 @@ the file that holds it, because under emulation QEMU must learn that instruction
 """
 
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -15,11 +14,6 @@ from mantlet_measure.errors import UnavailableError
 
 _PATIENCE = 60.0
 _ACKNOWLEDGED = b"+"
-
-
-def qemu_words(path: Path) -> Sequence[str]:
-    """QEMU's options for a stub that listens on the Unix socket `path`; nobody needs to connect."""
-    return ("-chardev", f"socket,id=gdb,path={path},server=on,wait=off", "-gdb", "chardev:gdb")
 
 
 class Stub:

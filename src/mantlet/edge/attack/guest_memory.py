@@ -1,49 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory of a machine as its hypervisor has it: a file, searched and changed while the machine runs.
 
-Owns where that file is and that its offsets are physical addresses. It is a tool of the attacks, not one of
-them: that a hypervisor reads the memory of a machine without encrypted memory is a limit that is stated.
+Offsets in the file are physical addresses: the machines here are too small for the hole that QEMU leaves
+below 4 GiB (hw/i386/pc_q35.c). It is a tool of the attacks, not one of them: that a hypervisor reads the
+memory of a machine without encrypted memory is a limit that is stated.
 """
 
 import mmap
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mantlet_measure.errors import UnavailableError
-
 PAGE_SIZE = 4096
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108, a folder with a random name is made in it
-# QEMU, hw/i386/pc_q35.c: from this size on, memory has a hole below 4 GiB.
-_LARGEST_WITHOUT_HOLE_MIB = 0xB000_0000 >> 20
 _CHUNK = 64 << 20
-
-
-@contextmanager
-def folder() -> Iterator[Path]:
-    """Make a folder for the memory of one machine, in memory where the host has such a place."""
-    parent = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="mantlet-", dir=parent) as name:
-        yield Path(name)
-
-
-def qemu_words(path: Path, *, mebibytes: int) -> Sequence[str]:
-    """QEMU's options for a machine whose memory is the new file `path`."""
-    if mebibytes >= _LARGEST_WITHOUT_HOLE_MIB:
-        raise UnavailableError(
-            f"memory: expected less than {_LARGEST_WITHOUT_HOLE_MIB} MiB, found {mebibytes}",
-            hint="attack a smaller machine: here offsets in the file must be physical addresses",
-        )
-    backend = f"memory-backend-file,id=memory,size={mebibytes}M,mem-path={path},share=on"
-    return ("-object", backend, "-machine", "memory-backend=memory")
 
 
 @dataclass(frozen=True, slots=True)
 class GuestMemory:
-    """The memory in the file `path`. Addresses are physical, and the same as offsets in the file."""
+    """The memory in the file `path`. Addresses are physical."""
 
     path: Path
 
