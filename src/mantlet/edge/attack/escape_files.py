@@ -90,8 +90,16 @@ def _creates(rules: tuple[str, ...], folder: str) -> Attempt:
 
 
 def _other_processes(captive: Captive) -> list[int]:
+    """List the processes that it sees, but for itself and its children, which may have ended unawaited."""
     own = captive.call(Call.GETPID).value
-    return sorted(int(name) for name, _ in entries(captive, "/proc") if name.isdigit() and int(name) != own)
+    seen = [int(name) for name, _ in entries(captive, "/proc") if name.isdigit() and int(name) != own]
+    return sorted(process for process in seen if _parent(captive, process) != own)
+
+
+def _parent(captive: Captive, process: int) -> int | None:
+    """Return the parent of a process: the field after its state, in proc_pid_stat(5)."""
+    content = read(captive, f"/proc/{process}/stat")
+    return None if isinstance(content, int) else int(content.rpartition(b")")[2].split()[1])
 
 
 def _see_processes(captive: Captive) -> Outcome:
