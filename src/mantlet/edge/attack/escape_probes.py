@@ -46,7 +46,7 @@ _PATIENCE = 60.0
 # Until the machine is off after a crash; under emulation, on a busy host.
 _END_SECONDS = 240.0
 # Linux, fs/binfmt_elf.c: a core begins its notes with the registers, 336 bytes on x86-64, under this name.
-_CORE = struct.pack("<III", 5, 336, 1) + b"CORE\0\0\0\0"
+CORE = struct.pack("<III", 5, 336, 1) + b"CORE\0\0\0\0"
 
 
 def library(built: Build, tools: ToolsTree, folder: Path) -> bytes:
@@ -121,7 +121,7 @@ def crash(machine: Machine, captive: Captive, folder: Path) -> tuple[str, ...]:
         time.sleep(0.5)
     if machine.is_on():
         found.append("the machine goes on without its runtime")
-    cores = list(GuestMemory(folder / MEMORY).find(_CORE))
+    cores = list(GuestMemory(folder / MEMORY).find(CORE))
     if cores:
         found.append(f"{len(cores)} cores are in memory")
     return tuple(found)

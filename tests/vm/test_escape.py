@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A runtime taken over whole, in the production image, and models made to harm the one that loads them.
+
+One boot serves every attempt: the runtime is taken over with the hypervisor's power over memory, makes all of
+them, and crashes. Each hostile model has its own machine, and an owner who signs it.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from mantlet.attack.catalogue import runtime
+from mantlet.attack.changes import FOLDER
+from mantlet.cli.boot import AWAITING_KEY, SERVING
+from mantlet.edge.attack import escape, escape_probes, escape_programs, tpm_trace
+from mantlet.edge.attack.escape import Attempt, Family, Outcome
+from mantlet.edge.attack.guest_memory import GuestMemory
+from mantlet.edge.attack.hostile_models import hostile
+from mantlet.edge.attack.tpm_trace import Trace
+from mantlet.edge.machine import Line, Machine
+from tests.vm.rig import BOOT_SECONDS, Rig, Site
+
+pytestmark = pytest.mark.vm
+
+ATTEMPTS = {attempt.id: attempt for attempt in (*escape_programs.INSTRUMENTS, *escape_probes.ATTEMPTS)}
+# The agent waits for the runtime as long as its declaration says, which is for large models.
+END_SECONDS = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a taken runtime did: outcomes by attempt, what its crash showed, how the machine ended."""
+
+    outcomes: Mapping[str, Outcome]
+    crash: tuple[str, ...]
+    on: bool
+    lines: tuple[Line, ...]
+    said: bytes
+    deployment_changed: bool
+
+
+@pytest.fixture(scope="session")
+def taken(rig: Rig, sealed: Site) -> Iterator[Taken]:
+    # Unix sockets have short names only.
+    with tempfile.TemporaryDirectory(prefix="mantlet-") as name:
+        folder = Path(name)
+        site = sealed.copy(folder)
+        words = tuple(word.replace(FOLDER, name) for word in runtime.HANDS.words)
+        machine = rig.boot(site, replace(rig.hardware(site), extra=words, extra_folders=(folder,)))
+        machine.wait_for(SERVING, seconds=BOOT_SECONDS)
+        before, volume = machine.serial.read_bytes(), site.deployment.read_bytes()
+
+        def library() -> bytes:
+            return escape_probes.library(rig.built, rig.tools, folder / "root")
+
+        with escape_probes.taken(machine, folder, library) as captive:
+            outcomes = escape.run(captive, tuple(ATTEMPTS.values()))
+            crash = escape_probes.crash(machine, captive, folder)
+        yield Taken(
+            outcomes=outcomes,
+            crash=crash,
+            on=machine.is_on(),
+            lines=machine.lines(),
+            said=machine.serial.read_bytes()[len(before) :],
+            deployment_changed=site.deployment.read_bytes() != volume,
+        )
+        rig.power_off()
+
+
+@pytest.mark.parametrize("attempt", [each for each in ATTEMPTS.values() if each.family is Family.INSTRUMENT])
+def test_a_taken_runtime_can_do_what_every_process_can(taken: Taken, attempt: Attempt) -> None:
+    assert taken.outcomes[attempt.id].succeeded, taken.outcomes[attempt.id].found
+
+
+@pytest.mark.parametrize(
+    "id_", [each.id for each in ATTEMPTS.values() if each.family is not Family.INSTRUMENT]
+)
+def test_a_taken_runtime_cannot(taken: Taken, id_: str) -> None:
+    assert not taken.outcomes[id_].succeeded, taken.outcomes[id_].found
+
+
+def test_the_crash_of_a_taken_runtime_ends_the_machine_and_dumps_nothing(taken: Taken) -> None:
+    assert not taken.on
+    assert taken.crash == ()
+
+
+def test_a_taken_runtime_says_nothing_on_the_serial_port_and_changes_no_disk(taken: Taken) -> None:
+    assert taken.said == b""
+    assert taken.lines[-1] == SERVING
+    assert not taken.deployment_changed
+
+
+# One that is refused, and one that ends its loader by its depth.
+@pytest.mark.parametrize("lie", ["half a file", "a template of deep brackets"])
+def test_a_hostile_model_ends_the_machine_that_its_owner_gave_it_to(
+    rig: Rig, tmp_path: Path, lie: str
+) -> None:
+    with booted_with(rig, tmp_path, lie) as (machine, memory):
+        machine.wait_until_off(seconds=END_SECONDS)
+        assert machine.lines()[-1] == Line("launch", "runtime-failed")
+        assert Trace(machine.trace).results(tpm_trace.UNSEAL)[0] == tpm_trace.SUCCESS
+        assert list(memory.find(escape_probes.CORE)) == []
+
+
+def test_a_hostile_model_that_ends_its_runtime_at_a_prompt_ends_the_machine(rig: Rig, tmp_path: Path) -> None:
+    with booted_with(rig, tmp_path, "a context of four billion") as (machine, memory):
+        machine.wait_for(SERVING, seconds=END_SECONDS)
+        with escape_probes.prompting(machine):
+            machine.wait_until_off(seconds=END_SECONDS)
+        assert machine.lines()[-1] == SERVING
+        assert list(memory.find(escape_probes.CORE)) == []
+
+
+@contextmanager
+def booted_with(rig: Rig, tmp_path: Path, lie: str) -> Iterator[tuple[Machine, GuestMemory]]:
+    """Boot a new machine whose owner packs, signs and seals a hostile model; its memory is in a file."""
+    model = tmp_path / "hostile.gguf"
+    model.write_bytes(hostile(lie))
+    site = rig.site(lie.replace(" ", "-"), model, model_id="tiny")
+    with tempfile.TemporaryDirectory(prefix="mantlet-") as name:
+        words = tuple(word.replace(FOLDER, name) for word in runtime.HANDS.words)
+        machine = rig.boot(site, replace(rig.hardware(site), extra=words, extra_folders=(Path(name),)))
+        machine.wait_for(AWAITING_KEY, seconds=BOOT_SECONDS)
+        rig.seal(machine, site)
+        yield machine, GuestMemory(Path(name) / runtime.MEMORY)
+        rig.power_off()
