@@ -27,7 +27,7 @@ _LIST_LIMIT = 1 << 16
 _RECORD_LIMIT = 1 << 16
 _TPM_SECONDS = 60.0
 # A fraction of WatchdogSec= in the unit.
-_HEARTBEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 10.0
 
 
 class Fuse:
@@ -54,7 +54,7 @@ def until_burnt(watched: Watched, events: Events, heart: "Heart") -> FuseKind:
             return kind
     while True:
         try:
-            event = events.next(seconds=_HEARTBEAT_SECONDS)
+            event = events.next(seconds=HEARTBEAT_SECONDS)
         except (LostError, DecodeError):
             return FuseKind.LOST
         heart.beat()
@@ -63,13 +63,21 @@ def until_burnt(watched: Watched, events: Events, heart: "Heart") -> FuseKind:
 
 
 class Heart:
-    """What systemd hears of this process (sd_notify(3))."""
+    """What systemd hears of this process (sd_notify(3)). A context manager."""
 
     def __init__(self, path: Path) -> None:
         """Connect to systemd. OSError."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.connect(str(path))
         self._told = 0.0
+
+    def __enter__(self) -> "Heart":
+        """Return it itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Disconnect."""
+        self._socket.close()
 
     def ready(self) -> None:
         """Say that the watch has begun: what waits for it may start."""
@@ -78,7 +86,7 @@ class Heart:
     def beat(self) -> None:
         """Say that it goes on, as often as it has to be said."""
         now = time.monotonic()
-        if now - self._told >= _HEARTBEAT_SECONDS / 2:
+        if now - self._told >= HEARTBEAT_SECONDS / 2:
             self._socket.send(b"WATCHDOG=1")
             self._told = now
 
@@ -108,7 +116,7 @@ def watch(places: Places) -> NoReturn:
     heart.ready()
     while True:
         heart.beat()
-        time.sleep(_HEARTBEAT_SECONDS)
+        time.sleep(HEARTBEAT_SECONDS)
 
 
 def _ended(number: int, frame: FrameType | None) -> None:

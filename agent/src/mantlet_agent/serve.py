@@ -94,12 +94,12 @@ def read_situation(places: Places) -> Situation:
         tls_spki_sha256=bytes.fromhex(files.read(places.tls_spki, limit=_FILE_LIMIT).decode("ascii")),
         firmware_log=files.read(places.firmware_log_copy, limit=_FILE_LIMIT),
         system_log=files.read(places.system_log_copy, limit=_FILE_LIMIT),
-        agent_log=_with_fuse(places, decode_agent_log(strictjson.decode(agent_log, what="agent log"))),
+        agent_log=with_fuse(places, decode_agent_log(strictjson.decode(agent_log, what="agent log"))),
         deployment=envelope,
     )
 
 
-def _with_fuse(places: Places, log: tuple[AgentRecord, ...]) -> tuple[AgentRecord, ...]:
+def with_fuse(places: Places, log: tuple[AgentRecord, ...]) -> tuple[AgentRecord, ...]:
     """Return the log with the word of a burnt fuse behind it, which is extended after all others."""
     try:
         word = files.read(places.fuse_word, limit=_WORD_LIMIT).decode("ascii", "replace")

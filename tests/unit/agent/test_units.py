@@ -13,7 +13,7 @@ import yaml
 
 from mantlet.edge import recipe
 from mantlet.edge.tools import ToolsTree
-from mantlet_agent import configuration
+from mantlet_agent import configuration, fuse, fuse_list
 from mantlet_agent.places import SERVE_UID, Places
 from mantlet_measure import strictjson
 
@@ -108,8 +108,44 @@ def test_what_lives_on_has_no_capability_and_no_privilege(rendered: Path, name: 
 
 
 def test_only_the_front_has_a_network(rendered: Path) -> None:
+    # The kernel tells of processes by netlink.
     for name in set(LIMITS) - {"mantlet-front.service"}:
-        assert Unit(rendered / name)["RestrictAddressFamilies"] == "AF_UNIX", name
+        families = "AF_NETLINK AF_UNIX" if name == "mantlet-fuse.service" else "AF_UNIX"
+        assert Unit(rendered / name)["RestrictAddressFamilies"] == families, name
+        assert Unit(rendered / name)["IPAddressDeny"] == "any", name
+
+
+def test_the_fuse_ends_with_the_machine_alone(rendered: Path) -> None:
+    unit = Unit(rendered / "mantlet-fuse.service")
+    assert unit["FailureAction"] == unit["SuccessAction"] == "poweroff-force"
+    assert unit["RefuseManualStop"] == "yes"
+    assert int(unit["WatchdogSec"]) > 4 * fuse.HEARTBEAT_SECONDS
+
+
+@pytest.mark.parametrize("name", set(LIMITS) - {"mantlet-fuse.service", "mantlet-boot.service"})
+def test_nothing_that_answers_starts_before_the_fuse_watches(rendered: Path, name: str) -> None:
+    settings = Unit(rendered / name).settings
+    assert "mantlet-fuse.service" in settings["Requires"]
+    assert "mantlet-fuse.service" in settings["After"]
+
+
+def test_the_network_starts_after_the_fuse_watches_and_nothing_after_the_front(rendered: Path) -> None:
+    assert "systemd-networkd.service" in Unit(rendered / "mantlet-fuse.service").settings["Before"]
+    assert "systemd-networkd.service" in Unit(rendered / "mantlet-front.service").settings["After"]
+
+
+def test_the_fuse_lets_each_unit_start_its_own_program_and_no_other(rendered: Path) -> None:
+    groups = fuse_list.decode(strictjson.encode(policy("fuse.yaml")))
+    started = {path: group for path, group in groups.items() if group.starts}
+    for path, group in started.items():
+        unit = rendered / path.rsplit("/", 1)[1]
+        if unit.exists():
+            program = Unit(unit)["ExecStart"].split()[0].rsplit("/", 1)[1]
+            assert program[:15] in group.names
+    assert {path.rsplit("/", 1)[1] for path in started} == {
+        *(set(LIMITS) - {"mantlet-fuse.service"}),
+        "systemd-networkd.service",
+    }
 
 
 def test_the_privileged_stages_keep_the_machines_mount_namespace(rendered: Path) -> None:
