@@ -17,6 +17,7 @@ ENABLED = {
         "local-fs.target.wants": {"tmp.mount", "var.mount"},
         "multi-user.target.wants": {
             "mantlet-boot.service",
+            "mantlet-fuse.service",
         },
         "sockets.target.wants": {
             "systemd-journald-dev-log.socket",
@@ -168,7 +169,7 @@ def test_no_credentials_are_stored(tree: Tree) -> None:
 
 def test_each_service_of_ours_powers_off_when_it_fails(root: Tree) -> None:
     ours = {path: text for path, text in units(root).items() if "/mantlet-" in path}
-    assert len(ours) == 4
+    assert len(ours) == 5
     for path, text in ours.items():
         assert settings(text, "FailureAction")[-1].startswith("poweroff"), path
 
@@ -185,6 +186,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(root: Tree, audit: Audit) ->
         ("mantlet-front.service", 2.0),
         ("mantlet-runtime@.service", 2.0),
         ("mantlet-serve.service", 2.5),
+        ("mantlet-fuse.service", 2.5),
         # Privileged, argued setting by setting in the unit; it ends when the machine serves.
         ("mantlet-boot.service", 5.0),
     ],
