@@ -49,7 +49,7 @@ from mantlet_measure.tpm_structs import (
     encode_public,
     name,
 )
-from mantlet_measure.words import agent_words
+from mantlet_measure.words import FUSE_EVENT, FuseKind, agent_words
 from tests.authority import Authority
 from tests.boot_events import (
     encode_firmware_log,
@@ -118,6 +118,7 @@ class Machine:
     envelope: dsse.Envelope | None = None
     state: State = State.SERVING
     capped: bool = True
+    burnt: FuseKind | None = None
     ak: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     srk: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     ak_attributes: Attribute = ATTESTATION | Attribute.SIGN_ENCRYPT
@@ -168,6 +169,8 @@ class Machine:
             root_hash=self.deployment.model.root_hash,
             capped=self.capped,
         )
+        if self.burnt is not None:
+            words = (*words, (FUSE_EVENT, self.burnt.word))
         return tuple(agent_record(number, event, word) for number, (event, word) in enumerate(words))
 
     @property

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from mantlet.verifier.policy import SoftwareTpm, decode
+from mantlet.verifier.policy import FusePolicy, SoftwareTpm, decode
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import ENFORCED
 
@@ -21,6 +21,12 @@ TEST: dict[str, Any] = yaml.safe_load((POLICIES / "appraisal/test.yaml").read_te
 
 def committed(name: str) -> object:
     return yaml.safe_load((POLICIES / f"appraisal/{name}.yaml").read_text())
+
+
+def test_a_burnt_fuse_is_refused_unless_a_policy_says_otherwise() -> None:
+    silent = {name: value for name, value in TEST.items() if name != "fuse"}
+    assert decode(silent).fuse is decode(TEST).fuse is decode(committed("default")).fuse is FusePolicy.REFUSE
+    assert decode(TEST | {"fuse": "accept"}).fuse is FusePolicy.ACCEPT
 
 
 def test_the_default_policy_takes_hardware_only_and_pins_every_enforced_register() -> None:
@@ -55,6 +61,8 @@ BROKEN: list[dict[str, Any]] = [
     {"tpm": {"software": "refuse", "software_models": []}},
     {"tpm": {"software": "refuse"}},
     {"unknown": 1},
+    {"fuse": "ignore"},
+    {"fuse": True},
 ]
 
 
