@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from mantlet.audit.allowed import Allowed
+
 UNUSED = "exception-unused"
 
 
@@ -71,7 +73,10 @@ class Exemption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What is known of one image, whose id is `image`: exceptions, and the units that it starts, by tree.
+    """What is known of one image, whose id is `image`.
+
+    exceptions; units: that it starts, by tree; exposures: how much of the machine a service of the root may
+    reach, where it is not what all may; allowed: what the image may hold.
 
     It says nothing about images of another id.
     """
@@ -79,6 +84,8 @@ class Policy:
     image: str = ""
     exceptions: tuple[Exemption, ...] = ()
     units: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    exposures: Mapping[str, float] = field(default_factory=dict)
+    allowed: Allowed = field(default_factory=Allowed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

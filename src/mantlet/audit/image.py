@@ -9,26 +9,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cryptography import x509
+
 from mantlet.audit.tree import Tree
 from mantlet.predict.gpt import Partition
 
 
 class Signature(StrEnum):
-    """What a UKI's own signature for Secure Boot is."""
+    """What a signature is worth.
+
+    SOUND: under a certificate that is known; FOREIGN: under one that came along with the signature;
+    UNKNOWN: by somebody whose certificate is not at hand; BROKEN: not one of what it stands beside.
+    """
 
     NONE = "none"
     SOUND = "sound"
+    FOREIGN = "foreign"
+    UNKNOWN = "unknown"
     BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """A UKI: where it lies, its built-in command line, the sections of its PE in order, its signature."""
+    """A UKI: where it lies, its built-in command line, the sections of its PE in order, who signed it.
+
+    signature: SOUND, BROKEN or NONE. refused: why the Secure Boot keys beside the disk do not let it start,
+    or empty. release: of the kernel inside. configuration: of that kernel, if it carries it. trusted: the
+    certificates in it, under which it loads modules.
+    """
 
     path: str
     cmdline: str
     sections: tuple[str, ...]
     signature: Signature
+    signers: tuple[x509.Certificate, ...] = ()
+    refused: str = ""
+    release: str = ""
+    configuration: str = ""
+    trusted: tuple[x509.Certificate, ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -51,12 +69,15 @@ class VerityVolume:
     """A file system and the dm-verity partitions that fit it.
 
     of: `root` or `usr`. computed: the root hash over the data, hexadecimal, or empty without a hash
-    partition. signed: the root hash that the signature partition names, or empty without one.
+    partition. signed: the root hash that the signature partition names, or empty without one. signature: of
+    that root hash, SOUND when a UKI's signer made it. signer: by name, or empty.
     """
 
     of: str
     computed: str
     signed: str
+    signature: Signature
+    signer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

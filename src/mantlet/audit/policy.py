@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit's policy, decoded: which image it is about, its exceptions, the units that it starts.
+"""The audit's policy, decoded: which image it is about, its exceptions, its units and what they may reach.
 
 Owns the form of policies/audit.yaml (policies/schema/audit.json); the caller has read the YAML.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
+from mantlet.audit.allowed import Allowed
 from mantlet.audit.checks import CHECKS
 from mantlet.audit.finding import Exemption, Policy
 from mantlet.audit.tree import INITRD, ROOT
@@ -17,19 +18,36 @@ WHAT = "audit policy"
 _EXCEPTIONS, _UNITS, _TEXT = 256, 4096, 400
 
 
-def decode(value: object) -> Policy:
-    """Decode a policy. DecodeError on unknown members, unknown rules, and exceptions without a reason."""
-    fields = _object(value, ("format", "image", "exceptions", "units"), WHAT)
+def decode(value: object, allowed: Allowed | None = None) -> Policy:
+    """Decode a policy. DecodeError on unknown members, unknown rules, and exceptions without a reason.
+
+    allowed: the lists of the same image, if it has any; lists of another are refused.
+    """
+    fields = _object(value, ("format", "image", "exceptions", "exposures", "units"), WHAT)
     if fields["format"] != FORMAT:
         _refuse("format", FORMAT, fields["format"])
+    image = _text(fields["image"], "image")
+    if allowed is not None and allowed.image != image:
+        _refuse("image", f"{allowed.image}, whose lists were read", image)
     return Policy(
-        image=_text(fields["image"], "image"),
+        image=image,
         exceptions=tuple(_exception(item) for item in _list(fields["exceptions"], "exceptions", _EXCEPTIONS)),
         units={
             tree: frozenset(_text(name, f"units.{tree}") for name in _list(names, f"units.{tree}", _UNITS))
             for tree, names in _object(fields["units"], (ROOT, INITRD), "units").items()
         },
+        exposures=dict(_exposures(fields["exposures"])),
+        allowed=allowed or Allowed(),
     )
+
+
+def _exposures(value: object) -> Iterator[tuple[str, float]]:
+    if not isinstance(value, dict) or len(value) > _UNITS:
+        _refuse("exposures", f"an object of at most {_UNITS}", value)
+    for unit, exposure in value.items():
+        if not isinstance(exposure, int | float) or isinstance(exposure, bool) or not 0 <= exposure <= 10:
+            _refuse(f"exposures.{shown(unit)}", "a number from 0 to 10", exposure)
+        yield _text(unit, "exposures"), float(exposure)
 
 
 def _exception(value: object) -> Exemption:

@@ -29,6 +29,12 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="FILE",
         help="exceptions and units of one image, by its id (default: policies/audit.yaml)",
     )
+    parser.add_argument(
+        "--allowed",
+        type=Path,
+        metavar="FILE",
+        help="what that image may hold (default: policies/allowed/mantlet.yaml, without --policy)",
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page there")
     parser.add_argument("--sarif", type=Path, metavar="FILE", help="write the report as SARIF 2.1.0 there")
     parser.set_defaults(handler=run)
@@ -36,7 +42,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run(arguments: argparse.Namespace) -> int:
     """Look, judge and print: 0 no finding, 1 findings."""
-    policy = audited.read_policy(arguments.policy)
+    policy = audited.read_policy(arguments.policy, arguments.allowed)
     if not arguments.json:
         output.step(f"Unpacking {arguments.image}…")
     with audited.opened(arguments.image) as image:

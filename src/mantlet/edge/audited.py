@@ -12,25 +12,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mantlet.audit import allowed
 from mantlet.audit import policy as policies
 from mantlet.audit.checks.volumes import BOOT_TYPES, ROOT_TYPES, SIGNATURE_TYPES, VERITY_TYPES
 from mantlet.audit.finding import Policy
-from mantlet.audit.image import Image, Kernel, Signature
+from mantlet.audit.image import Image
 from mantlet.audit.tree import INITRD, ROOT, Node, Tree
-from mantlet.edge import audited_tree, audited_units, audited_verity, files, project, strict_yaml
+from mantlet.edge import (
+    audited_kernel,
+    audited_tree,
+    audited_units,
+    audited_verity,
+    files,
+    project,
+    strict_yaml,
+)
 from mantlet.edge.audited_tree import FileSystem
 from mantlet.edge.prediction import DISK_NAME, mapped
 from mantlet.edge.tools import ToolsTree
-from mantlet.predict import fat, gpt, pe, signature, uki
-from mantlet.predict.authenticode import authenticode
+from mantlet.predict import fat, gpt, pe, uki
 from mantlet.predict.gpt import Table
 from mantlet.predict.uki import Uki
 from mantlet.release import manifest
 from mantlet_measure.errors import DecodeError, MantletError, UnavailableError
-from mantlet_measure.pcr import Bank
 
 MANIFEST_NAME = "measurements.json"
+VARIABLES_NAME = "OVMF_VARS.fd"
 POLICY_NAME = "audit.yaml"
+LISTS_NAME = "allowed/mantlet.yaml"
 _DISK_LIMIT = 1 << 44
 _ESP_FILES, _ESP_DEPTH = 4096, 16
 
@@ -62,10 +71,18 @@ def opened(path: Path) -> Iterator[Image]:
         yield image
 
 
-def read_policy(path: Path | None) -> Policy:
-    """Read a policy; without a path that of this project, where there is one."""
-    place = path or project.root() / "policies" / POLICY_NAME
-    return policies.decode(strict_yaml.read(place, what=policies.WHAT))
+def read_policy(path: Path | None, lists: Path | None = None) -> Policy:
+    """Read a policy and the lists of what its image may hold; without paths those of this project.
+
+    A policy that is given without lists has none.
+    """
+    folder = project.root() / "policies"
+    value = strict_yaml.read(path or folder / POLICY_NAME, what=policies.WHAT)
+    if lists is None and path is None:
+        lists = folder / LISTS_NAME
+    return policies.decode(
+        value, None if lists is None else allowed.decode(strict_yaml.read(lists, what=allowed.WHAT))
+    )
 
 
 def _image(disk: Path, scratch: Path) -> Image:
@@ -77,6 +94,9 @@ def _image(disk: Path, scratch: Path) -> Image:
             f"{disk}: expected a UKI on the EFI system partition, found none",
             hint="build the image with a UKI: other ways to boot are not audited",
         )
+    store = disk.with_name(VARIABLES_NAME)
+    kernels = tuple(audited_kernel.kernel(name, item, store) for name, item in found.ukis.items())
+    signers = tuple(signer for item in kernels for signer in item.signers)
     tools = ToolsTree.current()
     root, folder = _root(disk, data, table, scratch, tools)
     return Image(
@@ -84,8 +104,8 @@ def _image(disk: Path, scratch: Path) -> Image:
         partitions=table.partitions,
         esp=found.sizes,
         pe_files=frozenset(found.programs),
-        kernels=tuple(_kernel(name, item) for name, item in found.ukis.items()),
-        volumes=audited_verity.volumes(data, table),
+        kernels=kernels,
+        volumes=audited_verity.volumes(data, table, signers),
         trees=(root, *_initrds(found.ukis, scratch)),
         enforced=_enforced(disk.with_name(MANIFEST_NAME)),
         exposures={} if folder is None else audited_units.exposures(root, folder, tools=tools),
@@ -120,25 +140,6 @@ def _walk(volume: fat.Volume, folder: str, found: _Found, *, depth: int) -> None
             found.programs.add(path)
             if pe.decode(content, what=path, taken=pe.Layout.FIRMWARE).section(".linux") is not None:
                 found.ukis[path] = uki.decode(content)
-
-
-def _kernel(path: str, item: Uki) -> Kernel:
-    return Kernel(
-        path=path,
-        cmdline=item.cmdline,
-        sections=tuple(section.name for section in item.image.sections),
-        signature=_signature(item),
-    )
-
-
-def _signature(item: Uki) -> Signature:
-    if not len(item.image.certificates):
-        return Signature.NONE
-    try:
-        signature.signers(item.image, authenticode(item.image, Bank.SHA256))
-    except DecodeError:
-        return Signature.BROKEN
-    return Signature.SOUND
 
 
 def _root(

@@ -5,14 +5,19 @@ Follows cryptsetup's superblock of a hash partition (docs/on-disk format of veri
 JSON in a signature partition (UAPI.3). The hashing is that of `mantlet.weights.verity`.
 """
 
+import base64
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from cryptography import x509
+
+from mantlet.audit import signed_data
 from mantlet.audit.checks.volumes import ROOT_TYPES, SIGNATURE_TYPES, VERITY_TYPES
-from mantlet.audit.image import VerityVolume
+from mantlet.audit.image import Signature, VerityVolume
+from mantlet.audit.signed_data import Verdict
 from mantlet.predict.gpt import Partition, Table
 from mantlet.weights import verity
 from mantlet_measure.errors import UnavailableError, shown
@@ -30,8 +35,11 @@ class _Superblock:
     salt: bytes
 
 
-def volumes(disk: memoryview, table: Table) -> tuple[VerityVolume, ...]:
-    """Describe root and usr of a disk. UnavailableError on a hash tree that is not computed here."""
+def volumes(disk: memoryview, table: Table, signers: Sequence[x509.Certificate]) -> tuple[VerityVolume, ...]:
+    """Describe root and usr of a disk. signers: of the UKIs; signatures of others are foreign.
+
+    UnavailableError on a hash tree that is not computed here.
+    """
     found = []
     for data in table.partitions:
         of = ROOT_TYPES.get(str(data.type))
@@ -39,11 +47,16 @@ def volumes(disk: memoryview, table: Table) -> tuple[VerityVolume, ...]:
             continue
         tree = _first(table, VERITY_TYPES, of)
         signature = _first(table, SIGNATURE_TYPES, of)
+        signed, verdict = "", Verdict(signature=Signature.NONE)
+        if signature is not None:
+            signed, verdict = _signed(_slice(disk, signature), signers)
         found.append(
             VerityVolume(
                 of=of,
                 computed="" if tree is None else _computed(_slice(disk, data), _slice(disk, tree)),
-                signed="" if signature is None else _signed(_slice(disk, signature)),
+                signed=signed,
+                signature=verdict.signature,
+                signer=verdict.signer,
             )
         )
     return tuple(found)
@@ -82,15 +95,25 @@ def _computed(data: memoryview, tree: memoryview) -> str:
     return root_hash(data, bytes(tree[: _SUPERBLOCK.size]))
 
 
-def _signed(partition: memoryview) -> str:
-    """Return the root hash that a signature partition names; a damaged one names none."""
+def _signed(partition: memoryview, signers: Sequence[x509.Certificate]) -> tuple[str, Verdict]:
+    """Return the root hash that a signature partition names, and what its signature is worth.
+
+    A damaged one names none. systemd, src/repart/repart.c: the message is over the hash in hexadecimal.
+    """
+    none = "", Verdict(signature=Signature.NONE)
     text = bytes(partition[:_SIGNATURE_LIMIT]).split(b"\0", 1)[0]
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return ""
-    named = value.get("rootHash") if isinstance(value, dict) and value.get("signature") else None
-    return named.lower() if isinstance(named, str) else ""
+        return none
+    named, message = (value.get("rootHash"), value.get("signature")) if isinstance(value, dict) else ("", "")
+    if not isinstance(named, str) or not isinstance(message, str) or not message:
+        return none
+    try:
+        blob = base64.b64decode(message, validate=True)
+    except ValueError:
+        return named.lower(), Verdict(signature=Signature.BROKEN)
+    return named.lower(), signed_data.judge(blob, named.encode(), signers, what="signature of the root hash")
 
 
 def _first(table: Table, types: Mapping[str, str], of: str) -> Partition | None:

@@ -9,13 +9,16 @@ from uuid import UUID
 
 import yaml
 
+from mantlet.audit.checks import kernel_configuration
 from mantlet.audit.finding import Finding, Policy
 from mantlet.audit.image import Image, Kernel, Signature, VerityVolume
 from mantlet.audit.tree import INITRD, ROOT, Node, Tree
 from mantlet.predict.gpt import Partition
+from tests.unit.audit import signed
 
 HASH = "5a" * 32
 SYSTEM = "/usr/lib/systemd/system"
+SIGNED_MODULE = signed.module(b"\x7fELF module ")
 UKI = "/EFI/BOOT/BOOTX64.EFI"
 PARAMETERS = Path(__file__).parents[3] / "image" / "parameters.yaml"
 SYSCTLS = """
@@ -46,7 +49,7 @@ NoNewPrivileges=yes
 ShowStatus=no
 SystemCallArchitectures=native
 """
-SIGNED_MODULE = b"\x7fELF module ~Module signature appended~\n"
+CONFIGURATION = "".join(f"CONFIG_{name}=y\n" for name in kernel_configuration.ON)
 
 
 def file(content: str | bytes = "", mode: int = 0o644) -> Node:
@@ -90,7 +93,14 @@ ROOT_FILES: Mapping[str, Node] = {
     f"{SYSTEM}/rescue.target": link("poweroff.target"),
     "/usr/lib/modules/7/kernel/erofs.ko": file(SIGNED_MODULE),
 }
+IPE = "/usr/lib/ipe/sample.p7b"
+EXECUTION = """policy_name=sample policy_version=1.0.0
+DEFAULT action=DENY
+op=EXECUTE boot_verified=TRUE action=ALLOW
+op=EXECUTE dmverity_signature=TRUE action=ALLOW
+"""
 INITRD_FILES: Mapping[str, Node] = {
+    IPE: file(signed.message(EXECUTION.encode())),
     f"{SYSTEM}/emergency.target": link("poweroff.target"),
     f"{SYSTEM}/initrd.target": file("[Unit]\n"),
     f"{SYSTEM}/poweroff.target": file("[Unit]\n"),
@@ -123,7 +133,17 @@ def kernel(**changes: object) -> Kernel:
         cmdline=command_line(),
         sections=(".text", ".sdmagic", ".osrel", ".cmdline", ".uname", ".linux", ".initrd"),
         signature=Signature.SOUND,
+        signers=(signed.certificate(),),
+        release="7",
+        configuration=CONFIGURATION,
+        trusted=(signed.certificate(),),
     )
+    return dataclasses.replace(kept, **changes)  # type: ignore[arg-type]  # any member
+
+
+def volume(**changes: object) -> VerityVolume:
+    """The root's verified volume, with changes."""
+    kept = VerityVolume(of="root", computed=HASH, signed=HASH, signature=Signature.SOUND, signer="CN=audit")
     return dataclasses.replace(kept, **changes)  # type: ignore[arg-type]  # any member
 
 
@@ -144,7 +164,7 @@ def image(
         esp={UKI: 4096, "/loader/boot-secret-mixin": 1},
         pe_files=frozenset({UKI}),
         kernels=(kernel(),),
-        volumes=(VerityVolume(of="root", computed=HASH, signed=HASH),),
+        volumes=(volume(),),
         trees=(tree(ROOT, ROOT_FILES, root), tree(INITRD, INITRD_FILES, initrd)),
         exposures={"agent.service": 3.1},
         enforced={"sample": (4, 7, 9, 11, 12, 13, 14, 15)},

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real disks are opened without root and without mounts; what cannot be looked at is never "no findings"."""
 
+import base64
 import gzip
 import json
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from mantlet.predict.authenticode import authenticode
 from mantlet.predict.gpt import ESP
 from mantlet_measure.errors import UnavailableError
 from mantlet_measure.pcr import Bank
+from tests.unit.audit import signed
 from tests.unit.audit.images import image, kernel
 from tests.unit.predict import initrds, media, signing, synthetic
 
@@ -111,6 +113,13 @@ def with_esp(bench: Bench, files: Mapping[str, bytes], *, root: bytes = bytes(40
     return media.disk([(media.ROOT, root), (ESP, bench.esp(files))])
 
 
+def signed_uki(bench: Bench, **sections: bytes | None) -> bytes:
+    """A UKI with a signature for Secure Boot."""
+    digest = authenticode(pe.decode(bench.uki(**sections)), Bank.SHA256)
+    blob = signing.pkcs7(signing.Knobs(digest=digest))
+    return signing.attach(bench.uki(**sections), signing.entry(blob))
+
+
 @pytest.mark.parametrize("make", [erofs, squashfs, ext4])
 def test_a_foreign_disk_is_looked_at_whatever_its_file_system(
     bench: Bench, make: Callable[[Bench], bytes]
@@ -145,16 +154,28 @@ def test_the_root_hash_is_computed_again_and_compared(bench: Bench) -> None:
     said = bench.run("veritysetup", "format", str(bench.folder / "fs"), str(bench.folder / "tree")).decode()
     root_hash = next(line.split()[-1] for line in said.splitlines() if line.startswith("Root hash"))
     tree = (bench.folder / "tree").read_bytes()
-    signature = json.dumps({"rootHash": root_hash, "signature": "x"}).encode()
-    esp = bench.esp({UKI: bench.uki(cmdline=f"roothash={root_hash}".encode())})
-    parts = [(media.ROOT, data), (VERITY, tree), (SIGNATURE, signature), (ESP, esp)]
-    assert {"verity-root-hash", "verity-signature"} & opened(
-        written(bench, media.disk(parts))
-    ).keys() == set()
-    altered = media.disk([(media.ROOT, data[:-1] + bytes([data[-1] ^ 1])), *parts[1:]])
-    found = opened(written(bench, altered))
-    assert found["verity-root-hash"] == [f"/{UKI}"]
-    assert found["verity-signature"] == ["root"]
+    uki = signed_uki(bench, cmdline=f"roothash={root_hash}".encode())
+    parts = [(media.ROOT, data), (VERITY, tree), (ESP, bench.esp({UKI: uki}))]
+
+    def by(message: bytes) -> dict[str, list[str]]:
+        value = {"rootHash": root_hash, "signature": base64.b64encode(message).decode()}
+        content = json.dumps(value).encode()
+        return opened(written(bench, media.disk([*parts, (SIGNATURE, content)])))
+
+    sound = signed.detached(root_hash.encode(), name=signed.FIRMWARE)
+    assert {"verity-root-hash", "verity-signature"} & by(sound).keys() == set()
+    assert by(signed.message(root_hash.encode(), name=signed.FIRMWARE)).get("verity-signature") is None
+    for other in (
+        b"x",
+        signed.detached(b"another", name=signed.FIRMWARE),
+        signed.detached(root_hash.encode()),
+        signed.message(root_hash.encode()),
+    ):
+        assert by(other)["verity-signature"] == ["root"]
+    parts[0] = (media.ROOT, data[:-1] + bytes([data[-1] ^ 1]))
+    altered = by(sound)
+    assert altered["verity-root-hash"] == [f"/{UKI}"]
+    assert altered["verity-signature"] == ["root"]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,12 @@ from typing import NamedTuple
 
 from mantlet.audit.checks import (
     accounts,
+    allow_list,
     boot_files,
     command_line,
     credentials,
+    execution,
+    kernel_configuration,
     kernel_settings,
     login,
     modules,
@@ -91,11 +94,14 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         kernel_settings.SYSCTL: _check(kernel_settings.sysctl),
         kernel_settings.CORE_DUMPS: _check(kernel_settings.core_dumps),
         kernel_settings.MANAGER: _check(kernel_settings.manager_settings),
+        kernel_configuration.RULE: _check(kernel_configuration.kernel_configuration),
+        execution.RULE: _check(execution.execution_policy),
         modules.SIGNED: _check(modules.module_signatures),
         modules.OPENING: _check(modules.opening_modules),
         python_path.PATH: _check(python_path.python_path),
         python_path.ISOLATION: _check(python_path.python_isolation),
         sandbox.RULE: _check(sandbox.unit_sandbox),
+        allow_list.RULE: _check(allow_list.allow_list),
         sealing.RULE: _check(sealing.sealing_policy),
     }
 )

@@ -93,14 +93,17 @@ def _section(subject: str, severity: Severity, expected: str, found: str) -> Fin
 
 
 def uki_signature(image: Image, policy: Policy) -> Iterator[Finding]:
-    """The UKI is signed for Secure Boot, and the signature is one of this UKI."""
+    """The UKI is signed for Secure Boot, by who the keys beside the disk trust, and as it is."""
     for kernel in image.kernels:
-        if kernel.signature is not Signature.SOUND:
+        found = {Signature.NONE: "none", Signature.SOUND: kernel.refused}.get(
+            kernel.signature, "one that does not fit"
+        )
+        if found:
             yield Finding(
                 rule=UKI_SIGNATURE,
                 severity=_HIGH,
                 subject=kernel.path,
-                expected="a signature of this UKI",
-                found="none" if kernel.signature is Signature.NONE else "one that does not fit",
+                expected="a signature of this UKI, by a key of db",
+                found=found,
                 hint="sign the UKI with a key that nothing else is signed with",
             )

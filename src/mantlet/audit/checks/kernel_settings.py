@@ -62,7 +62,7 @@ def sysctl(image: Image, policy: Policy) -> Iterator[Finding]:
     """The kernel's settings close what they can close."""
     said = _of_command_line(image)
     for tree in _roots(image):
-        values = {**said, **_of_folder(tree)}
+        values = {**said, **of_folder(tree)}
         for name, (severity, accepted) in _SYSCTLS.items():
             found = _value(values, name)
             if found not in accepted:
@@ -73,7 +73,7 @@ def core_dumps(image: Image, policy: Policy) -> Iterator[Finding]:
     """A program that fails leaves no copy of its memory."""
     said = _of_command_line(image)
     for tree in _roots(image):
-        pattern = _value({**said, **_of_folder(tree)}, _CORE_PATTERN)
+        pattern = _value({**said, **of_folder(tree)}, _CORE_PATTERN)
         if pattern != "|/bin/false":
             yield _finding(CORE_DUMPS, _HIGH, tree.subject(_CORE_PATTERN), "|/bin/false", pattern)
         limit = _manager(tree).get("DefaultLimitCORE", "")
@@ -99,6 +99,14 @@ def manager_settings(image: Image, policy: Policy) -> Iterator[Finding]:
                 yield _finding(MANAGER, severity, tree.subject(name), f"{name}={accepted[0]}", found)
 
 
+def effective(image: Image) -> Mapping[str, str]:
+    """Return the sysctls that a boot ends up with: the command line's, then those of the root's folders."""
+    found = _of_command_line(image)
+    for tree in _roots(image):
+        found |= of_folder(tree)
+    return found
+
+
 def _roots(image: Image) -> Iterator[Tree]:
     return (tree for tree in image.trees if not tree.name.startswith(INITRD))
 
@@ -113,7 +121,8 @@ def _of_command_line(image: Image) -> dict[str, str]:
     return found
 
 
-def _of_folder(tree: Tree) -> dict[str, str]:
+def of_folder(tree: Tree) -> dict[str, str]:
+    """Return the sysctls that the folders of a tree set, each with the value that wins."""
     found: dict[str, str] = {}
     for path in tree.drop_ins("sysctl.d", ".conf"):
         for line in tree.text(path).splitlines():

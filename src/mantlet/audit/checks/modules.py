@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernel modules: each is signed, and none brings in what somebody outside can drive.
 
-Follows Linux, Documentation/admin-guide/module-signing.rst: a signed module ends in a fixed string. Whose
-signature it is, the kernel says when it loads it. What is built into the kernel is not looked at.
+Follows Linux, Documentation/admin-guide/module-signing.rst and include/linux/module_signature.h: a signed
+module ends in a PKCS#7 message, its length and a fixed string. The message is verified under the certificates
+that the image's own kernel carries. What is built into the kernel is not looked at.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from cryptography import x509
+
+from mantlet.audit import signed_data
 from mantlet.audit.finding import Finding, Policy, Severity
-from mantlet.audit.image import Image
-from mantlet.audit.tree import Node
+from mantlet.audit.image import Image, Signature
+from mantlet.audit.tree import Node, Tree
 from mantlet.predict.compressed import Stream
 from mantlet_measure.errors import DecodeError
 
 SIGNED, OPENING = "module-signatures", "opening-modules"
 _MODULE = re.compile(r"/(?P<name>[^/]+)\.ko(?P<packed>\.(xz|zst|gz))?$")
 _MARK = b"~Module signature appended~\n"
+# struct module_signature: three bytes that PKCS#7 leaves zero around the kind, padding, the length.
+_TRAILER = struct.Struct(">2xB5xI")
+_PKCS7 = 2
 _LIMIT = 256 << 20
 _OPENING: Mapping[str, tuple[Severity, str]] = MappingProxyType(
     {
@@ -58,15 +66,16 @@ _OPENING: Mapping[str, tuple[Severity, str]] = MappingProxyType(
 
 
 def module_signatures(image: Image, policy: Policy) -> Iterator[Finding]:
-    """Each kernel module is signed."""
+    """Each kernel module is signed by a key that the image's own kernel trusts."""
+    trusted = tuple(dict.fromkeys(item for kernel in image.kernels for item in kernel.trusted))
     for tree in image.trees:
-        for path, node, match in _modules(tree.nodes):
-            if (problem := _unsigned(node, packed=match["packed"] is not None)) is not None:
+        for path, node, match in modules(tree):
+            if (problem := _unsigned(node, trusted, packed=match["packed"] is not None)) is not None:
                 yield Finding(
                     rule=SIGNED,
                     severity=Severity.HIGH,
                     subject=tree.subject(path),
-                    expected="a signed module",
+                    expected="a module signed by a key in the kernel",
                     found=problem,
                     hint="sign the module with a key that the kernel has, or leave it out",
                 )
@@ -75,7 +84,7 @@ def module_signatures(image: Image, policy: Policy) -> Iterator[Finding]:
 def opening_modules(image: Image, policy: Policy) -> Iterator[Finding]:
     """No module brings in consoles, keyboards, shared folders, debuggers or credentials."""
     for tree in image.trees:
-        for path, _, match in _modules(tree.nodes):
+        for path, _, match in modules(tree):
             opens = _OPENING.get(match["name"].replace("-", "_"))
             if opens is not None:
                 yield Finding(
@@ -88,24 +97,41 @@ def opening_modules(image: Image, policy: Policy) -> Iterator[Finding]:
                 )
 
 
-def _modules(nodes: Mapping[str, Node]) -> Iterator[tuple[str, Node, re.Match[str]]]:
-    for path, node in sorted(nodes.items()):
+def modules(tree: Tree) -> Iterator[tuple[str, Node, re.Match[str]]]:
+    """Yield path, file and name of each module of a tree, by path."""
+    for path, node in sorted(tree.nodes.items()):
         if node.is_file and (match := _MODULE.search(path)) is not None:
             yield path, node, match
 
 
-def _unsigned(node: Node, *, packed: bool) -> str | None:
-    """Say why a module is not signed; None when it is."""
+def _unsigned(node: Node, trusted: Sequence[x509.Certificate], *, packed: bool) -> str | None:
+    """Say why a module is not signed by one of these; None when it is."""
     content = node.content(_LIMIT)
-    if not packed:
-        return None if content.endswith(_MARK) else "none"
-    end, size = b"", 0
-    try:
-        for piece in Stream(memoryview(content), 0, "module"):
-            end = (end + piece)[-len(_MARK) :]
-            size += len(piece)
-            if size > _LIMIT:
-                return f"more than {_LIMIT} bytes unpacked"
-    except DecodeError as error:
-        return error.message
-    return None if end == _MARK else "none"
+    if packed:
+        try:
+            content = _unpacked(content)
+        except DecodeError as error:
+            return error.message
+    if not content.endswith(_MARK):
+        return "none"
+    end = len(content) - len(_MARK) - _TRAILER.size
+    kind, size = _TRAILER.unpack_from(content, end) if end > 0 else (0, 0)
+    start = end - size
+    if kind != _PKCS7 or start < 0:
+        return "a signature of another form"
+    verdict = signed_data.judge(content[start:end], content[:start], trusted, what="signature of a module")
+    if verdict.signature is Signature.SOUND:
+        return None
+    return {
+        Signature.UNKNOWN: "one by a key that is not in the kernel",
+        Signature.FOREIGN: f"one by {verdict.signer}, which is not in the kernel",
+    }.get(verdict.signature, "one that does not verify")
+
+
+def _unpacked(content: bytes) -> bytes:
+    unpacked = bytearray()
+    for piece in Stream(memoryview(content), 0, "module"):
+        unpacked += piece
+        if len(unpacked) > _LIMIT:
+            raise DecodeError("module", expected=f"at most {_LIMIT} bytes unpacked", found="more")
+    return bytes(unpacked)

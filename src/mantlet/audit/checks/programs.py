@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
+from mantlet.audit.tree import Tree
 
 SETUID, CAPABILITIES, WRITABLE, SCRIPTS = "setuid", "file-capabilities", "world-writable", "scripts"
 _SET_ID, _OTHERS_WRITE = 0o6000, 0o002
@@ -119,11 +120,14 @@ def file_capabilities(image: Image, policy: Policy) -> Iterator[Finding]:
                 "extended attributes that can be read",
                 "none read",
             )
-        for path, node in sorted(tree.nodes.items()):
-            if value := node.attributes.get(_CAPABILITY):
-                yield _finding(
-                    CAPABILITIES, Severity.HIGH, tree.subject(path), "no capabilities", value.hex()
-                )
+        for path in capable(tree):
+            value = tree.nodes[path].attributes[_CAPABILITY].hex()
+            yield _finding(CAPABILITIES, Severity.HIGH, tree.subject(path), "no capabilities", value)
+
+
+def capable(tree: Tree) -> Iterator[str]:
+    """Yield the files with capabilities, by path."""
+    yield from (path for path, node in sorted(tree.nodes.items()) if node.attributes.get(_CAPABILITY))
 
 
 def world_writable(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -143,13 +147,19 @@ def world_writable(image: Image, policy: Policy) -> Iterator[Finding]:
 def scripts(image: Image, policy: Policy) -> Iterator[Finding]:
     """No program is a script whose interpreter is in the image."""
     for tree in image.trees:
-        for path, node in sorted(tree.nodes.items()):
-            if not node.is_program:
-                continue
-            first = node.content(256)
-            if not first.startswith(b"#!"):
-                continue
-            words = first[2:].split(b"\n", 1)[0].decode("utf-8", "replace").split()
-            interpreter = tree.node(words[0]) if words else None
+        for path in scripted(tree):
+            interpreter = tree.node(found := _interpreter(tree, path))
             if interpreter is not None and interpreter.is_program:
-                yield _finding(SCRIPTS, Severity.LOW, tree.subject(path), "no script", f"one for {words[0]}")
+                yield _finding(SCRIPTS, Severity.LOW, tree.subject(path), "no script", f"one for {found}")
+
+
+def scripted(tree: Tree) -> Iterator[str]:
+    """Yield the programs that name an interpreter, by path."""
+    yield from (
+        path for path, node in sorted(tree.nodes.items()) if node.is_program and node.content(2) == b"#!"
+    )
+
+
+def _interpreter(tree: Tree, path: str) -> str:
+    words = tree.nodes[path].content(256)[2:].split(b"\n", 1)[0].decode("utf-8", "replace").split()
+    return words[0] if words else "/"

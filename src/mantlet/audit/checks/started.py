@@ -55,11 +55,16 @@ _finding = Remedy(
 def generators(image: Image, policy: Policy) -> Iterator[Finding]:
     """No generator makes units at boot out of what the machine is given."""
     for tree in image.trees:
-        for path in tree.below(*_FOLDERS):
+        for path in generator_files(tree):
             name = path.rsplit("/", 1)[1]
             severity, does = _KNOWN.get(name, (Severity.MEDIUM, "makes units, or runs, at each boot"))
             if does and name not in (_GPT, *_SSH_FILES) and not tree.is_masked(path):
                 yield _finding(GENERATORS, severity, tree.subject(path), "no generator", f"one that {does}")
+
+
+def generator_files(tree: Tree) -> tuple[str, ...]:
+    """Return what lies where PID 1 looks for programs to run at boot, shutdown and sleep."""
+    return tuple(path for path in tree.below(*_FOLDERS) if tree.nodes[path].is_program)
 
 
 def gpt_auto(image: Image, policy: Policy) -> Iterator[Finding]:

@@ -2,15 +2,15 @@
 """What the root file system rests on: its hash tree, the signature of that, and partitions beside it.
 
 The root hash was computed again over the data; it is compared with the one in the UKI's command line, which
-is what the kernel opens the volume with. That the signature verifies is the kernel's matter; here it must be
-there and name the same hash.
+is what the kernel opens the volume with. The signature of that hash must verify, under the certificate that
+signed the UKI: whoever else may sign volumes is another to be trusted.
 """
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from mantlet.audit.finding import Finding, Policy, Remedy, Severity
-from mantlet.audit.image import Image
+from mantlet.audit.image import Image, Signature, VerityVolume
 
 ROOT_HASH, SIGNATURE, STATE = "verity-root-hash", "verity-signature", "unverified-partition"
 # UAPI.3, *Discoverable Partitions Specification*: what needs no verity, or is part of it, by type (x86-64).
@@ -68,20 +68,30 @@ def root_hash(image: Image, policy: Policy) -> Iterator[Finding]:
 
 
 def signature(image: Image, policy: Policy) -> Iterator[Finding]:
-    """The root hash is signed, so that the kernel can tell the volume from any other."""
+    """The root hash is signed by who signed the UKI, so that the kernel knows the volume from others."""
     for volume in image.volumes:
-        if not volume.signed:
-            yield _finding(
-                SIGNATURE, Severity.HIGH, volume.of, "a partition with the signature of the root hash", "none"
-            )
-        elif volume.computed and volume.signed != volume.computed:
-            yield _finding(
-                SIGNATURE,
-                Severity.HIGH,
-                volume.of,
-                f"a signature of {volume.computed}",
-                f"one of {volume.signed}",
-            )
+        expected, found = _signed(volume)
+        if found:
+            severity = Severity.MEDIUM if volume.signature is Signature.FOREIGN else Severity.HIGH
+            yield _finding(SIGNATURE, severity, volume.of, expected, found)
+
+
+def _signed(volume: VerityVolume) -> tuple[str, str]:
+    """Say what was expected of a volume's signature, and what was found; nothing found when it is sound."""
+    if not volume.signed:
+        return "a partition with the signature of the root hash", "none"
+    if volume.computed and volume.signed != volume.computed:
+        return f"a signature of {volume.computed}", f"one of {volume.signed}"
+    expected = "a signature that verifies, by who signed the UKI"
+    match volume.signature:
+        case Signature.SOUND:
+            return expected, ""
+        case Signature.FOREIGN:
+            return expected, f"one by {volume.signer}"
+        case Signature.UNKNOWN:
+            return expected, "one by somebody whose certificate is not in the image"
+        case _:
+            return expected, "one that does not verify"
 
 
 def state(image: Image, policy: Policy) -> Iterator[Finding]:
