@@ -6,7 +6,7 @@ what that means is for the checks.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cryptography import x509
@@ -35,7 +35,7 @@ class Kernel:
 
     signature: SOUND, BROKEN or NONE. refused: why the Secure Boot keys beside the disk do not let it start,
     or empty. release: of the kernel inside. configuration: of that kernel, if it carries it. trusted: the
-    certificates in it, under which it loads modules.
+    certificates in it, under which it loads modules. signed_policies: the registers of those in .pcrsig.
     """
 
     path: str
@@ -47,6 +47,7 @@ class Kernel:
     release: str = ""
     configuration: str = ""
     trusted: tuple[x509.Certificate, ...] = ()
+    signed_policies: tuple[tuple[int, ...], ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -87,6 +88,7 @@ class Image:
     id: IMAGE_ID, or empty. esp: files of the EFI system partition (and of XBOOTLDR), with their sizes.
     pe_files: those of them that are programs. enforced: the registers that release a key by platform, where
     a manifest says so. exposures: of the root's services, from 0 to 10; None where that could not be told.
+    recipe: the files of the mkosi recipe that was given beside the image, by path, with the text of settings.
     """
 
     id: str
@@ -98,3 +100,4 @@ class Image:
     trees: tuple[Tree, ...]
     enforced: Mapping[str, tuple[int, ...]]
     exposures: Mapping[str, float | None]
+    recipe: Mapping[str, str] = field(default_factory=dict)

@@ -35,6 +35,12 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="FILE",
         help="what that image may hold (default: policies/allowed/mantlet.yaml, without --policy)",
     )
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="DIR",
+        help="the mkosi recipe that it was built of, to be looked at too",
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page there")
     parser.add_argument("--sarif", type=Path, metavar="FILE", help="write the report as SARIF 2.1.0 there")
     parser.set_defaults(handler=run)
@@ -45,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     policy = audited.read_policy(arguments.policy, arguments.allowed)
     if not arguments.json:
         output.step(f"Unpacking {arguments.image}…")
-    with audited.opened(arguments.image) as image:
+    with audited.opened(arguments.image, arguments.recipe) as image:
         found = engine.audit(image, policy)
     if arguments.html is not None:
         template = Path(page.__file__).with_name(page.TEMPLATE)

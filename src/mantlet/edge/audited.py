@@ -9,7 +9,7 @@ as a check that found nothing.
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mantlet.audit import allowed
@@ -20,6 +20,7 @@ from mantlet.audit.image import Image
 from mantlet.audit.tree import INITRD, ROOT, Node, Tree
 from mantlet.edge import (
     audited_kernel,
+    audited_recipe,
     audited_tree,
     audited_units,
     audited_verity,
@@ -54,9 +55,10 @@ class _Found:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image]:
+def opened(path: Path, recipe: Path | None = None) -> Iterator[Image]:
     """Look at a disk, or at the disk of a build folder; the contents of its files live as long as the block.
 
+    recipe: the folder of the mkosi recipe that it was built of, to be looked at as well.
     UnavailableError on everything that cannot be looked at: no partition table, no UKI, an unknown file
     system, a partition that is cut off, data that grow past the limits, a program that is missing.
     """
@@ -64,6 +66,8 @@ def opened(path: Path) -> Iterator[Image]:
     with tempfile.TemporaryDirectory(prefix="mantlet-audit-") as scratch:
         try:
             image = _image(disk, Path(scratch))
+            if recipe is not None:
+                image = replace(image, recipe=audited_recipe.read(recipe))
         except UnavailableError:
             raise
         except MantletError as refusal:

@@ -5,6 +5,7 @@ Owns what is read besides the disk, a store of firmware variables. The reading o
 is that of `mantlet.predict` and `mantlet.audit`.
 """
 
+import json
 from pathlib import Path
 
 from cryptography import x509
@@ -39,6 +40,7 @@ def kernel(path: str, item: Uki, store: Path) -> Kernel:
         release="" if release is None else uki.text(item.image, release).strip(),
         configuration=inside.configuration,
         trusted=inside.certificates,
+        signed_policies=_signed_policies(item),
     )
 
 
@@ -69,3 +71,17 @@ def _inside(item: Uki) -> KernelImage:
     if section is None:
         return KernelImage()
     return kernel_image.decode(next(iter(item.image.loaded(section)), memoryview(b"")))
+
+
+def _signed_policies(item: Uki) -> tuple[tuple[int, ...], ...]:
+    """Read which registers the policies of .pcrsig are over (systemd-measure(1)). DecodeError on others."""
+    section = item.sections().get(".pcrsig")
+    if section is None:
+        return ()
+    try:
+        value = json.loads(uki.text(item.image, section))
+        policies = [policy["pcrs"] for bank in value.values() for policy in bank]
+        found = {tuple(sorted(int(number) for number in policy)) for policy in policies}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DecodeError(".pcrsig", expected="policies over registers", found=str(error)) from None
+    return tuple(sorted(found))

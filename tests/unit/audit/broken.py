@@ -126,6 +126,16 @@ BROKEN = [
         image(partitions=(partition(5, "4d21b016-b534-45c2-a9fb-5c16e091fd2d", "var"),)),
         ["partition 5 var"],
     ),
+    Broken(
+        "unverified-partition",
+        image(
+            partitions=(
+                partition(5, "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f", "swap"),
+                partition(6, "933ac7e1-2eb4-4f13-b844-0e14e2aef915", "home"),
+            )
+        ),
+        ["partition 5 swap", "partition 6 home", "partitions"],
+    ),
     Broken("getty", image(unit("getty@.service", "[Service]\n")), [f"root:{SYSTEM}/getty@.service"]),
     Broken(
         "getty",
@@ -210,6 +220,16 @@ BROKEN = [
         ["root:debug-shell.service"],
     ),
     Broken(
+        "presets",
+        image(
+            {
+                **unit("new.service", "[Install]\nWantedBy=multi-user.target\n"),
+                "/etc/machine-id": file("uninitialized\n"),
+            }
+        ),
+        ["root:new.service"],
+    ),
+    Broken(
         "credential-import",
         image(unit("agent.service", "[Service]\nImportCredential=agent.*\n")),
         ["root:agent.service agent.*"],
@@ -223,6 +243,8 @@ BROKEN = [
     Broken("extensions", image({"/usr/lib/repart.d/10.conf": file()}), ["root:/usr/lib/repart.d/10.conf"]),
     Broken("passwords", image({"/etc/shadow": file("agent::1::::::\n")}), ["root:/etc/passwd agent"]),
     Broken("passwords", image({"/etc/passwd": file("root:*:0:0:::\nr:*:0:0:::\n")}), ["root:/etc/passwd r"]),
+    Broken("group-members", image({"/etc/group": file("disk:x:6:agent\n")}), ["root:/etc/group disk"]),
+    Broken("group-members", image({"/etc/gshadow": file("x:$y$::\n")}), ["root:/etc/gshadow x"]),
     Broken("login-shells", image({"/usr/bin/bash": program()}), ["root:/etc/passwd root"]),
     Broken(
         "name-services",
@@ -349,7 +371,7 @@ BROKEN = [
             (image({f"{SYSTEM}/agent.socket": link("/dev/null")}), "root:sockets agent.socket"),
             (image(initrd={"/lib/modules/a-b.ko": file()}), "initrd:modules a_b"),
             (image({"/etc/passwd": file("root:::\nagent:::\nx:::\n")}), "root:users x"),
-            (image({"/etc/group": file("wheel:x:9:x\n")}), "root:groups wheel"),
+            (image({"/etc/group": file("root::\nusers::\nwheel::\n")}), "root:groups wheel"),
             (image({"/usr/bin/agent": capable()}), "root:capabilities /usr/bin/agent"),
             (image(sysctl("a.b = 1\n")), "root:sysctls a.b = 1"),
             (image(esp={**image().esp, "/x": 1}), "esp x"),
@@ -357,4 +379,38 @@ BROKEN = [
         )
     ),
     Broken("sealing-policy", image(enforced={"x": (4, 7, 9, 11, 13)}), ["x PCR 12"]),
+    Broken(
+        "sealing-policy",
+        image(kernels=(kernel(signed_policies=((4, 7, 9, 11, 13),)),)),
+        [f"{UKI} .pcrsig PCR 12"],
+    ),
+    Broken(
+        "sealing-policy",
+        image(initrd={"/etc/crypttab": file("# x\nstate /dev/x - tpm2-device=auto,tpm2-pcrs=4+7+9+11+13\n")}),
+        ["initrd:/etc/crypttab state PCR 12"],
+    ),
+    *(
+        Broken("recipe", image(recipe={"mkosi.conf": f"[Content]\n{line}\n"}), [f"mkosi.conf {name}"])
+        for name, line in (
+            ("Autologin", "Autologin=yes"),
+            ("RootPassword", " RootPassword = hashed:x"),
+            ("Ssh", "Ssh=always"),
+            ("Ssh", "Ssh=auto"),
+            ("Credentials", "Credentials=a=b"),
+            ("KernelCommandLineExtra", "KernelCommandLineExtra=console=ttyS0"),
+            ("SecureBoot", "SecureBoot=no"),
+            ("Verity", "Verity=hash"),
+            ("Bootloader", "Bootloader=systemd-boot"),
+            ("Profiles", "Profiles=debug"),
+        )
+    ),
+    *(
+        Broken("recipe", image(recipe={path: ""}), [subject])
+        for path, subject in (
+            ("mkosi.rootpw", "mkosi.rootpw"),
+            ("mkosi.images/x/mkosi.credentials/a", "mkosi.images/x/mkosi.credentials/a"),
+            ("mkosi.profiles/debug/mkosi.conf", "mkosi.profiles/debug"),
+            ("mkosi.conf.d/shell.debug.conf", "mkosi.conf.d/shell.debug.conf"),
+        )
+    ),
 ]  # fmt: skip

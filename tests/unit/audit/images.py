@@ -76,6 +76,9 @@ def folder() -> Node:
 ROOT_FILES: Mapping[str, Node] = {
     "/bin": link("usr/bin"),
     "/etc": folder(),
+    "/etc/group": file("root:x:0:\nusers:x:100:agent\n"),
+    "/etc/gshadow": file("root:*::\nusers:!*::\n"),
+    "/etc/machine-id": file("5a" * 16),
     "/etc/nsswitch.conf": file("passwd: files\ngroup: files\nhosts: files dns\n"),
     "/etc/passwd": file("root:*:0:0:root:/root:/bin/bash\nagent:x:931:931::/:/usr/sbin/nologin\n"),
     "/etc/shadow": file("agent:!*:20781::::::\n"),
@@ -168,6 +171,10 @@ def image(
         trees=(tree(ROOT, ROOT_FILES, root), tree(INITRD, INITRD_FILES, initrd)),
         exposures={"agent.service": 3.1},
         enforced={"sample": (4, 7, 9, 11, 12, 13, 14, 15)},
+        recipe={
+            "mkosi.conf": "# Autologin=yes\n[Content]\nSsh=never\nBootloader=uki\nRootPassword=\n",
+            "mkosi.profiles/lean/mkosi.conf": "[Validation]\nVerity=signed\nSecureBoot=yes\n",
+        },
     )
     return dataclasses.replace(kept, **changes)  # type: ignore[arg-type]  # any member
 

@@ -22,6 +22,7 @@ from mantlet.audit.checks import (
     modules,
     programs,
     python_path,
+    recipe,
     sandbox,
     sealing,
     started,
@@ -86,6 +87,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         accounts.NAMES: _check(accounts.name_services),
         accounts.PAM: _check(accounts.pam),
         accounts.KEYS: _check(accounts.authorized_keys),
+        accounts.GROUPS: _check(accounts.group_members),
         **{rule: _group(rule) for rule in programs.GROUPS},
         programs.SETUID: _check(programs.setuid),
         programs.CAPABILITIES: _check(programs.file_capabilities),
@@ -102,6 +104,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         python_path.ISOLATION: _check(python_path.python_isolation),
         sandbox.RULE: _check(sandbox.unit_sandbox),
         allow_list.RULE: _check(allow_list.allow_list),
+        recipe.RULE: _check(recipe.recipe),
         sealing.RULE: _check(sealing.sealing_policy),
     }
 )

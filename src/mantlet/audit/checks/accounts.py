@@ -10,11 +10,29 @@ from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
 from mantlet.audit.tree import Tree
 
-PASSWORDS, SHELLS, NAMES, PAM, KEYS = (
-    "passwords", "login-shells", "name-services", "pam", "authorized-keys",
+PASSWORDS, SHELLS, NAMES, PAM, KEYS, GROUPS = (
+    "passwords", "login-shells", "name-services", "pam", "authorized-keys", "group-members",
 )  # fmt: skip
 _LOCKED = frozenset({"*", "!", "!*", "!!", "*!", "!!*"})
 _HARMLESS = frozenset({"nologin", "false", "true", "sync", "shutdown", "halt"})
+# Groups that stand for root, for all files, for all memory, or for all that was logged.
+_STRONG = frozenset(
+    {
+        "adm",
+        "disk",
+        "docker",
+        "input",
+        "kmem",
+        "kvm",
+        "lxd",
+        "mem",
+        "root",
+        "shadow",
+        "sudo",
+        "systemd-journal",
+    }
+    | {"tss", "tty", "video", "wheel"}
+)
 _DATABASES = ("passwd", "group", "shadow", "gshadow")
 _finding = Remedy(
     "lock the account (`!*`), give it /usr/sbin/nologin, and keep the login programs out of the image"
@@ -53,6 +71,21 @@ def login_shells(image: Image, policy: Policy) -> Iterator[Finding]:
             node = tree.node(shell)
             if node is not None and node.is_program and shell.rsplit("/", 1)[1] not in _HARMLESS:
                 yield _finding(SHELLS, Severity.HIGH, tree.subject(f"/etc/passwd {row[0]}"), "nologin", shell)
+
+
+def group_members(image: Image, policy: Policy) -> Iterator[Finding]:
+    """No account is in a group that is as good as root, and no group has a password."""
+    for tree in image.trees:
+        for row in _table(tree, "/etc/group"):
+            if row[0] in _STRONG and len(row) > 3 and row[3]:
+                yield _finding(
+                    GROUPS, Severity.MEDIUM, tree.subject(f"/etc/group {row[0]}"), "no members", row[3]
+                )
+        for row in _table(tree, "/etc/gshadow"):
+            if len(row) > 1 and row[1] not in _LOCKED and not row[1].startswith("!") and row[1]:
+                yield _finding(
+                    GROUPS, Severity.HIGH, tree.subject(f"/etc/gshadow {row[0]}"), "no password", "one"
+                )
 
 
 def name_services(image: Image, policy: Policy) -> Iterator[Finding]:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registers that release a key: without some of them, a way in is open that only they would show.
 
-It looks at what a manifest enforces. An image without a manifest has no findings here, for nothing is said.
+It looks at what a manifest enforces, at the policies that a UKI carries (systemd-stub(7), .pcrsig), and at
+the volumes that an image opens with the TPM (crypttab(5)). An image without any of these has no findings,
+for nothing is said. Approvals name no registers, but a digest over those of the manifest.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -12,6 +15,8 @@ from mantlet.audit.image import Image
 from mantlet_measure.pcr import Register
 
 RULE = "sealing-policy"
+_CONFIGURING = ("/etc/crypttab",)
+_BOUND = re.compile(r"\btpm2-pcrs=(?P<registers>[0-9+,]*)")
 # The registers that a policy needs, with what passes without them.
 _NEEDED: Mapping[Register, tuple[Severity, str]] = MappingProxyType(
     {
@@ -31,13 +36,26 @@ _NEEDED: Mapping[Register, tuple[Severity, str]] = MappingProxyType(
 def sealing_policy(image: Image, policy: Policy) -> Iterator[Finding]:
     """A key is released under the registers that show each way in."""
     for platform, enforced in image.enforced.items():
-        for register, (severity, opens) in _NEEDED.items():
-            if register not in enforced:
-                yield Finding(
-                    rule=RULE,
-                    severity=severity,
-                    subject=f"{platform} PCR {int(register)}",
-                    expected="an enforced register",
-                    found=f"{', '.join(map(str, enforced))}: {opens}",
-                    hint="enforce the register, and approve the boot again",
-                )
+        yield from _missing(platform, enforced)
+    for kernel in image.kernels:
+        for registers in kernel.signed_policies:
+            yield from _missing(f"{kernel.path} .pcrsig", registers)
+    for tree in image.trees:
+        for path in _CONFIGURING:
+            for line in tree.text(path).splitlines():
+                if not line.lstrip().startswith("#") and (match := _BOUND.search(line)) is not None:
+                    numbers = tuple(map(int, re.findall(r"[0-9]+", match["registers"])))
+                    yield from _missing(f"{tree.subject(path)} {line.split()[0]}", numbers)
+
+
+def _missing(where: str, enforced: tuple[int, ...]) -> Iterator[Finding]:
+    for register, (severity, opens) in _NEEDED.items():
+        if register not in enforced:
+            yield Finding(
+                rule=RULE,
+                severity=severity,
+                subject=f"{where} PCR {int(register)}",
+                expected="an enforced register",
+                found=f"{', '.join(map(str, enforced)) or 'none'}: {opens}",
+                hint="enforce the register, and approve the boot again",
+            )

@@ -4,6 +4,7 @@
 Follows systemd.generator(7), systemd.preset(5) and systemd.socket(5).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -12,10 +13,14 @@ from mantlet.audit import units
 from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
 from mantlet.audit.tree import FOLDERS, INITRD, ROOT, Tree
+from mantlet.audit.units import Units
 
 GENERATORS, GPT_AUTO, SSH = "generators", "gpt-auto", "ssh-generator"
 UNITS, SOCKETS, PRESETS = "started-units", "listening-sockets", "presets"
 _GPT, _SSH_FILES = "systemd-gpt-auto-generator", ("systemd-ssh-generator", "systemd-ssh-proxy", "sshd")
+# Whoever enables these by a preset means it.
+_NEVER = frozenset({"getty@.service", "debug-shell.service", "sshd.service", "ssh.service"})
+_MACHINE_ID = re.compile(r"[0-9a-f]{32}")
 _FOLDERS = tuple(
     f"{base}/systemd/{kind}"
     for base in FOLDERS
@@ -111,7 +116,7 @@ def listening_sockets(image: Image, policy: Policy) -> Iterator[Finding]:
 
 
 def presets(image: Image, policy: Policy) -> Iterator[Finding]:
-    """Where presets exist, they end in `disable *`: a first boot enables nothing else."""
+    """A first boot would enable nothing that the image does not start already."""
     for tree in image.trees:
         if tree.name.startswith(INITRD):
             continue
@@ -121,13 +126,32 @@ def presets(image: Image, policy: Policy) -> Iterator[Finding]:
             for line in tree.text(path).splitlines()
             if line.split() and line.split()[0] in ("enable", "disable")
         ]
-        # systemd.preset(5): the first rule that fits counts, and without one a unit is enabled.
-        for name in ("getty@.service", "debug-shell.service", "sshd.service"):
+        found = units.of(tree)
+        started = found.started()
+        for name in found.present():
+            # systemd.preset(5): the first rule that fits counts, and without one a unit is enabled.
             first = next((rule for rule in rules if fnmatchcase(name, rule[-1])), None)
-            fitting = units.of(tree).file(name)
-            if fitting is not None and (first is None or first[0] == "enable"):
-                found = "enabled" if first is None else " ".join(first)
-                yield _finding(PRESETS, Severity.MEDIUM, tree.subject(name), "disabled by a preset", found)
+            if first is not None and first[0] == "disable":
+                continue
+            listed = name in _NEVER
+            if not listed and (_has_machine_id(tree) or name in started or not _installable(found, name)):
+                continue
+            yield _finding(
+                PRESETS,
+                Severity.MEDIUM if listed else Severity.LOW,
+                tree.subject(name),
+                "disabled by a preset",
+                "enabled" if first is None else " ".join(first),
+            )
+
+
+def _installable(found: Units, name: str) -> bool:
+    return any(setting.section == "Install" for setting in found.settings(name))
+
+
+def _has_machine_id(tree: Tree) -> bool:
+    """Whether a boot is never the first: machine-id(5), *First Boot Semantics*."""
+    return _MACHINE_ID.fullmatch(tree.text("/etc/machine-id").strip()) is not None
 
 
 def _named(image: Image, rule: str, names: tuple[str, ...], opens: str) -> Iterator[Finding]:

@@ -41,6 +41,17 @@ SIGNATURE_TYPES: Mapping[str, str] = MappingProxyType(
         "c23ce4ff-44bd-4b00-b2d4-b41b3419e02a": "usr",
     }
 )
+# What systemd mounts or uses by its type alone, when it is let.
+_STATE_TYPES: Mapping[str, tuple[Severity, str]] = MappingProxyType(
+    {
+        "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f": (Severity.HIGH, "swap, to which memory is written"),
+        "4d21b016-b534-45c2-a9fb-5c16e091fd2d": (Severity.HIGH, "/var, from which root reads much"),
+        "7ec6f557-3bc5-4aca-b293-16ef5df639d1": (Severity.MEDIUM, "files that outlive a boot"),
+        "933ac7e1-2eb4-4f13-b844-0e14e2aef915": (Severity.MEDIUM, "/home, which may hold users"),
+        "3b8f8425-20e0-4f3b-907f-1a25a76f98e8": (Severity.MEDIUM, "/srv"),
+        "ca7d7ccb-63ed-4c53-861c-1742536059cc": (Severity.MEDIUM, "LUKS, whose header anybody may replace"),
+    }
+)
 _WORDS: Mapping[str, str] = MappingProxyType({"root": "roothash", "usr": "usrhash"})
 _finding = Remedy("build with Verity=signed (mkosi) or repart's Verity=data, hash and signature").finding
 
@@ -97,13 +108,27 @@ def _signed(volume: VerityVolume) -> tuple[str, str]:
 def state(image: Image, policy: Policy) -> Iterator[Finding]:
     """There is no partition whose content nobody verifies."""
     known = {**BOOT_TYPES, **ROOT_TYPES, **VERITY_TYPES, **SIGNATURE_TYPES}
-    for partition in image.partitions:
-        if str(partition.type) not in known:
-            yield Finding(
-                rule=STATE,
-                severity=Severity.MEDIUM,
-                subject=f"partition {partition.number} {partition.name}".rstrip(),
-                expected="EFI system partition, verified file systems, and what verifies them",
-                found=f"type {partition.type}",
-                hint="keep state out of the image, or open it under a key that is made anew in each boot",
-            )
+    others = [partition for partition in image.partitions if str(partition.type) not in known]
+    for partition in others:
+        severity, what = _STATE_TYPES.get(
+            str(partition.type), (Severity.MEDIUM, f"one of type {partition.type}")
+        )
+        yield _stateful(
+            f"partition {partition.number} {partition.name}".rstrip(),
+            severity,
+            "EFI system partition, verified file systems, and what verifies them",
+            what,
+        )
+    if len(others) > 1:
+        yield _stateful("partitions", Severity.HIGH, "one with state at most", str(len(others)))
+
+
+def _stateful(subject: str, severity: Severity, expected: str, found: str) -> Finding:
+    return Finding(
+        rule=STATE,
+        severity=severity,
+        subject=subject,
+        expected=expected,
+        found=found,
+        hint="keep state out of the image, or open it under a key that is made anew in each boot",
+    )
