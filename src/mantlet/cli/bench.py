@@ -13,6 +13,7 @@ from mantlet.edge.bench import (
     images,
     measuring,
     memory,
+    reporting,
     sizes,
     streaming,
     unsealing,
@@ -35,6 +36,7 @@ PARTS: Mapping[str, Callable[[Site], tuple[Outcome, ...]]] = MappingProxyType(
         "boot": images.boot,
         "first-token": first_token.measure,
         "verify": computing.verify,
+        "report": reporting.measure,
         "memory": memory.measure,
         "up": whole.up,
     }

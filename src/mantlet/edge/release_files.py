@@ -24,6 +24,7 @@ from mantlet.edge.keys import KeyFolder
 from mantlet.edge.prediction import DISK_NAME
 from mantlet.release import attack_results, audit_results, manifest, report, statement
 from mantlet.release.attack_results import AttackResults, Build
+from mantlet.release.audit_results import AuditResults
 from mantlet.release.report import Promise, Report
 from mantlet.release.statement import Release
 from mantlet_measure import dsse
@@ -75,19 +76,28 @@ def report_of(folder: Path, attacks: AttackResults) -> Report:
             f"attacks: expected those on the disk {build.disk_sha256.hex()} with the manifest "
             f"{build.manifest_sha256.hex()}, found {attacks.build.disk_sha256.hex()} with "
             f"{attacks.build.manifest_sha256.hex()}",
-            hint=f"attack this build: mantlet attack {folder}",
+            hint="attack this build, and take the results of that",
         )
+    return assembled(described, audit_of(folder), attacks)
+
+
+def audit_of(folder: Path) -> AuditResults:
+    """Audit the disk of a build folder. UnavailableError when it cannot be looked at."""
     with audited.opened(folder) as image:
         found = audit_report.to_value(engine.audit(image, audited.read_policy(None)))
+    return audit_results.from_fields(Fields(found, audit_results.WHAT))
+
+
+def assembled(described: manifest.Manifest, audit: AuditResults, attacks: AttackResults) -> Report:
+    """Put together a report on the image of a manifest. DecodeError on one that a reader would refuse."""
     made = Report(
         image=report.image_of(described.image),
         registers=report.registers_of(described),
         tool=__version__,
         rules=promises(),
-        audit=audit_results.from_fields(Fields(found, audit_results.WHAT)),
+        audit=audit,
         attacks=attacks,
     )
-    # What a reader would refuse is refused here.
     return report.decode(report.encode(made))
 
 
