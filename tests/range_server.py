@@ -25,7 +25,8 @@ class Resource:
     """What is served, how the server misbehaves, and what was asked of it.
 
     drop_after: bytes of a body after which the connection is closed, as often as `drops` says, -1 for always.
-    statuses: given instead of a range, one a request. shift: added to the start of the range that is given.
+    statuses: given instead of a range, one a request. gone_after: requests, after which it is not to be had.
+    shift: added to the start of the range that is given.
     """
 
     content: bytes
@@ -34,6 +35,7 @@ class Resource:
     drop_after: int | None = None
     drops: int = 0
     statuses: list[int] = field(default_factory=list)
+    gone_after: int | None = None
     shift: int = 0
     longest: int | None = None
     ignores_ranges: bool = False
@@ -59,6 +61,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if wanted.statuses:
             self._end(wanted.statuses.pop(0), {})
+            return
+        if wanted.gone_after is not None and len(wanted.asked) > wanted.gone_after:
+            self._end(503, {})
             return
         start = int(said.removeprefix("bytes=").removesuffix("-"))
         if wanted.ignores_ranges:

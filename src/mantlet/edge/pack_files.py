@@ -17,9 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mantlet.edge import files
 from mantlet.edge.owner import write_descriptor
+from mantlet.edge.range_source import LostSourceError
 from mantlet.weights.descriptor import Descriptor
 from mantlet_measure.disk_key import DATA_KEY_SIZE
 from mantlet_measure.errors import DecodeError, UnavailableError
+
+# After these the same command goes on where it stopped.
+_INTERRUPTIONS = (KeyboardInterrupt, LostSourceError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,8 @@ def read_key(path: Path) -> bytes:
 def data_key(path: Path) -> Iterator[bytes]:
     """Lend the data key of this file, made when it is missing.
 
-    A key that was made here goes again when the work fails. It stays when the work is interrupted.
+    A key that was made here goes again when the work fails. It stays when the work is interrupted, or when
+    what it reads went away.
     """
     if path.exists():
         yield read_key(path)
@@ -66,7 +71,7 @@ def data_key(path: Path) -> Iterator[bytes]:
     files.write_atomic(path, key, mode=0o600)
     try:
         yield key
-    except KeyboardInterrupt:
+    except _INTERRUPTIONS:
         raise
     except BaseException:
         path.unlink(missing_ok=True)
@@ -77,7 +82,7 @@ def data_key(path: Path) -> Iterator[bytes]:
 def workspace(directory: Path, model_id: str) -> Iterator[Path]:
     """Lend a directory beside the final names, with what an interrupted run left in it.
 
-    It is removed at the end, and kept when the work is interrupted. UnavailableError when it is lent already.
+    It is removed at the end, and kept as a new data key is. UnavailableError when it is lent already.
     """
     directory.mkdir(parents=True, exist_ok=True)
     place = directory / f".{model_id}.partial"
@@ -93,7 +98,7 @@ def workspace(directory: Path, model_id: str) -> Iterator[Path]:
             ) from None
         try:
             yield place
-        except KeyboardInterrupt:
+        except _INTERRUPTIONS:
             raise
         except BaseException:
             shutil.rmtree(place)

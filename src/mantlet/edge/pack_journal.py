@@ -58,20 +58,27 @@ class Journal:
     def kept(self, file: int) -> Iterator[Callable[[int], None]]:
         """Yield what is told how far the body in the open `file` has come.
 
-        It is entered by another thread, each time that so much more is there to be worth it.
+        It is entered by another thread, each time that so much more is there to be worth it, and once more
+        when the work is broken off.
         """
         with ThreadPoolExecutor(max_workers=1) as beside:
             entry: Future[None] = beside.submit(self._begin)
-            entered = self.done
+            entered = latest = self.done
 
             def reached(place: int) -> None:
-                nonlocal entry, entered
+                nonlocal entry, entered, latest
+                latest = place
                 if place - entered >= _ENTRY_EACH and entry.done():
                     entry.result()
                     entered = place
                     entry = beside.submit(self._enter, file, place)
 
-            yield reached
+            try:
+                yield reached
+            except BaseException:
+                entry.result()
+                self._enter(file, latest)
+                raise
             entry.result()
 
     def _begin(self) -> None:

@@ -38,6 +38,10 @@ class Source(Protocol):
         """Fill `target` with the bytes from `offset` on. UnavailableError when they cannot be had."""
 
 
+class LostSourceError(UnavailableError):
+    """It went away while it was read: what was made of it so far is worth keeping."""
+
+
 class _InterruptedError(Exception):
     """A failure that may pass. Its text says what it was."""
 
@@ -112,7 +116,7 @@ class HttpsSource:
     def read_into(self, offset: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `offset` on, asking again from there as often as it helps.
 
-        Raises UnavailableError when it does not, DecodeError when the answer is not that range or the
+        Raises LostSourceError when it does not, DecodeError when the answer is not that range or the
         resource has changed, MantletError when TLS does not trust the server.
         """
         pause = _FIRST_PAUSE
@@ -123,7 +127,7 @@ class HttpsSource:
             except _InterruptedError as problem:
                 self.close()
                 if not left:
-                    raise UnavailableError(
+                    raise LostSourceError(
                         f"{self._url}: expected {len(target)} bytes at {offset}, found in the last of "
                         f"{_ATTEMPTS} attempts: {problem}",
                         hint="check the network and the server, then run the same command again",

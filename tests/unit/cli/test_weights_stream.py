@@ -9,9 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mantlet import cli
+from mantlet.edge import pack_journal, range_source
 from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.tools import ToolsTree
 from mantlet.weights.disk import PARTITION_OFFSET
+from mantlet_measure.body import CHUNK_SIZE
 from tests.range_server import Resource, serving
 
 pytestmark = pytest.mark.usefixtures("tools")
@@ -103,3 +105,30 @@ def test_a_url_that_leads_nowhere_could_not_be_asked(
         words = ("--key", pack.with_suffix(".key"), "--output", tmp_path / "out", "--image", resource.url)
         assert weights("extract", pack, *words, owner=owner) == 3
     assert "expected status 206, found 404" in capsys.readouterr().err
+
+
+def test_a_rekeying_whose_server_goes_away_is_gone_on_with_when_it_is_back(
+    owner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, folder = tmp_path / "tiny.gguf", tmp_path / "pack"
+    model.write_bytes(tiny_gguf() + bytes(8 * CHUNK_SIZE))
+    assert weights("pack", model, "--id", "tiny", "--body", "stream", "--output", folder, owner=owner) == 0
+    monkeypatch.setattr(pack_journal, "_ENTRY_EACH", CHUNK_SIZE)
+    monkeypatch.setattr(range_source, "_FIRST_PAUSE", 0.0)
+    content = (folder / "tiny.raw").read_bytes()
+    resource = Resource(content=content, drop_after=3 * CHUNK_SIZE, drops=1, gone_after=1)
+    new = tmp_path / "new"
+    with serving(resource, tmp_path):
+        monkeypatch.setenv("SSL_CERT_FILE", str(resource.authority))
+        words = ("rekey", folder / "tiny.json", "--key", folder / "tiny.key", "--image", resource.url)
+        assert weights(*words, "--output", new, owner=owner) == 3
+        assert "attempts: status 503" in capsys.readouterr().err
+        assert sorted(path.name for path in new.iterdir()) == [".tiny.partial", "tiny.key"]
+        asked, resource.gone_after = len(resource.asked), None
+        assert weights(*words, "--output", new, owner=owner) == 0
+    assert "Going on where an earlier run stopped" in capsys.readouterr().err
+    assert resource.asked[asked] != f"bytes={PARTITION_OFFSET}-"
+    assert weights("verify", new / "tiny.json", "--key", new / "tiny.key", owner=owner) == 0
+    whole = ("--key", new / "tiny.key", "--id", "tiny", "--body", "stream", "--output", tmp_path / "whole")
+    assert weights("pack", model, *whole, owner=owner) == 0
+    assert (tmp_path / "whole" / "tiny.raw").read_bytes() == (new / "tiny.raw").read_bytes()
