@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entry of `/usr/lib/mantlet` in the image: `python3 -ISB /usr/lib/mantlet boot`, `serve` or `fuse`.
+"""Entry of `/usr/lib/mantlet` in the image: `python3 -ISB /usr/lib/mantlet boot`, `serve`, `fuse` or `fetch`.
 
-Owns the choice between the three processes of the agent, and where they find what Debian packages for Python.
+Owns the choice between the four processes of the agent, and where they find what Debian packages for Python.
 There are no options, and no environment is read; without `site` no `.pth` file is either.
 """
 
@@ -25,6 +25,10 @@ def main(argv: list[str]) -> int:
         from mantlet_agent.fuse import main as fuse
 
         return fuse()
+    if argv == ["fetch"]:
+        from mantlet_agent.fetch import main as fetch
+
+        return fetch()
     return 2
 
 

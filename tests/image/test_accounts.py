@@ -39,7 +39,10 @@ def test_one_account_is_root(tree: Tree) -> None:
 
 @pytest.mark.parametrize(
     ("user", "number", "group"),
-    [("mantlet-serve", 931, 935), ("mantlet-front", 932, 932), ("mantlet-runtime", 933, 932)],
+    [
+        *(("mantlet-serve", 931, 935), ("mantlet-front", 932, 932), ("mantlet-runtime", 933, 932)),
+        *(("mantlet-fuse", 936, 936), ("mantlet-fetch", 937, 937)),
+    ],
 )
 def test_the_users_of_the_services_have_fixed_numbers(root: Tree, user: str, number: int, group: int) -> None:
     row = table(root, "/etc/passwd")[user]
@@ -52,6 +55,8 @@ def test_groups_of_ours_have_fixed_numbers_and_no_group_has_members(root: Tree) 
         "mantlet-evidence": "935",
         "mantlet-front": "932",
         "mantlet-tpm": "934",
+        "mantlet-fetch": "937",
+        "mantlet-fuse": "936",
     }
     assert {name: row[3] for name, row in groups.items() if row[3]} == {}
     assert {name: row for name, row in table(root, "/etc/gshadow").items() if row[1] not in LOCKED} == {}

@@ -187,6 +187,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(root: Tree, audit: Audit) ->
         ("mantlet-runtime@.service", 2.0),
         ("mantlet-serve.service", 2.5),
         ("mantlet-fuse.service", 2.5),
+        ("mantlet-fetch.service", 2.0),
         # Privileged, argued setting by setting in the unit; it ends when the machine serves.
         ("mantlet-boot.service", 5.0),
     ],

@@ -8,6 +8,7 @@ own verbs and its own client.
 import contextlib
 import io
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -112,18 +113,23 @@ class Rig:
             self._current.power_off()
         self._current = None
 
-    def site(self, name: str, model: Path, *, model_id: str) -> Site:
-        """Pack a model and sign a deployment of it, for a machine that does not exist yet."""
+    def site(
+        self, name: str, model: Path, *, model_id: str, pack: Sequence[str] = (), deploy: Sequence[str] = ()
+    ) -> Site:
+        """Pack a model and sign a deployment of it, for a machine that does not exist yet.
+
+        pack, deploy: further words of those verbs.
+        """
         folder = self.folder / name
         key = folder / f"{model_id}.key"
-        pack = folder / f"{model_id}.json"
+        descriptor = folder / f"{model_id}.json"
         deployment = folder / "deployment.raw"
-        self.expect("weights", "pack", str(model), "--id", model_id, "--output", str(folder))
+        self.expect("weights", "pack", str(model), "--id", model_id, "--output", str(folder), *pack)
         self.expect(
-            *("deploy", "--id", name, "--pack", str(pack), "--manifest", str(self.manifest)),
-            *("--output", str(deployment)),
+            *("deploy", "--id", name, "--pack", str(descriptor), "--manifest", str(self.manifest)),
+            *("--output", str(deployment), *deploy),
         )
-        return Site(folder=folder / "machine", deployment=deployment, pack=pack, key=key)
+        return Site(folder=folder / "machine", deployment=deployment, pack=descriptor, key=key)
 
     def seal(self, machine: Machine, site: Site) -> Said:
         """Verify a machine that awaits its key and hand the key over, as its owner does."""

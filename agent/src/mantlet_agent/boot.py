@@ -126,8 +126,8 @@ class Boot:
         require_runtime(configuration)
         return configuration
 
-    def measure_weights(self, tpm: Tpm, configuration: Configuration) -> Partition:
-        """Find the weights' partition and extend the words of the runtime and of the weights."""
+    def measure_weights(self, tpm: Tpm, configuration: Configuration) -> Partition | None:
+        """Find the weights' partition, if they are on one; extend the words of runtime and weights."""
         from mantlet_agent.configuration import find_weights
 
         partition = find_weights(self._places, configuration.deployment)
@@ -178,7 +178,7 @@ class Boot:
             code = refusal.code
         self._recorder.note(Stage.SERVE, code, state=State.SERVING)
 
-    def _launch(self, configuration: Configuration, weights: Partition, key: bytearray) -> None:
+    def _launch(self, configuration: Configuration, weights: Partition | None, key: bytearray) -> None:
         from mantlet_agent import launch
 
         model = configuration.deployment.model

@@ -146,14 +146,16 @@ def read_epoch_statement(partition: Partition) -> bytes | None:
     return _slot(partition, volume.EPOCH_OFFSET, malformed=Code.EPOCH_REFUSED)
 
 
-def find_weights(places: Places, deployment: Deployment) -> Partition:
-    """Find the partition that may hold the weights. StageError when it cannot be the whole pack."""
+def find_weights(places: Places, deployment: Deployment) -> Partition | None:
+    """Find the partition that may hold the weights, None if they are fetched. StageError unless it fits."""
+    if deployment.fetch is not None:
+        return None
     partition = _disk(places, WEIGHTS_PARTITION, Code.WEIGHTS_ABSENT, Code.WEIGHTS_AMBIGUOUS)
-    if partition.size < deployment.model.body_size:
-        raise StageError(
-            Code.WEIGHTS_TRUNCATED,
-            f"expected {deployment.model.body_size} bytes, found a partition of {partition.size}",
-        )
+    expected = deployment.model.partition_size
+    if partition.size != expected:
+        # A pack has no byte that nothing verifies; what follows it would never be read, and is refused.
+        code = Code.WEIGHTS_TRUNCATED if partition.size < expected else Code.WEIGHTS_GROWN
+        raise StageError(code, f"expected {expected} bytes, found a partition of {partition.size}")
     return partition
 
 

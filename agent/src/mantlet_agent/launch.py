@@ -27,16 +27,20 @@ _READ_AHEAD = 256 << 20
 _READ_AHEAD_STEP = 1 << 20
 
 
-def open_weights(places: Places, partition: Partition, model: Model, data_key: bytearray) -> None:
+def open_weights(places: Places, partition: Partition | None, model: Model, data_key: bytearray) -> None:
     """Map, mount and check the weights; wipe the key. StageError, and then nothing stays mapped.
 
-    A stream body is decrypted into memory instead, and stands at the same place.
+    A stream body is decrypted into memory instead, and stands at the same place. partition: None when the
+    body is fetched, which only a stream body can be.
     """
     if model.stream is not None:
-        from mantlet_agent.stream_body import open_stream
+        from mantlet_agent import arrival, stream_body
 
-        open_stream(places, partition, model, model.stream, data_key)
+        source = arrival.fetched(places) if partition is None else stream_body.stored(partition)
+        stream_body.open_stream(places, source, model, model.stream, data_key)
         return
+    if partition is None:
+        raise AssertionError("a document with a disk body names no other place")
     with ExitStack() as undo:
         try:
             mapper = undo.enter_context(Mapper(places.devices))

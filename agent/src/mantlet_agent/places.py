@@ -83,6 +83,11 @@ class Places:
         return self.root / "run/mantlet/private"
 
     @property
+    def body(self) -> Path:
+        """A pipe: the body of the weights, as it is fetched."""
+        return self.private / "body"
+
+    @property
     def public(self) -> Path:
         """For all processes of the machine, written by `boot` alone."""
         return self.root / "run/mantlet/public"

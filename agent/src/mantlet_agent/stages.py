@@ -63,6 +63,7 @@ class Code(StrEnum):
     WEIGHTS_ABSENT = "weights-absent"
     WEIGHTS_AMBIGUOUS = "weights-ambiguous"
     WEIGHTS_TRUNCATED = "weights-truncated"
+    WEIGHTS_GROWN = "weights-grown"
 
     SEALED_KEY_MALFORMED = "sealed-key-malformed"
     SEALED_KEY_FOREIGN = "sealed-key-foreign"
@@ -80,6 +81,7 @@ class Code(StrEnum):
     CAP_NOT_EFFECTIVE = "cap-not-effective"
 
     MAPPING_FAILED = "mapping-failed"
+    FETCH_FAILED = "fetch-failed"
     WEIGHTS_CORRUPT = "weights-corrupt"
     MODEL_ABSENT = "model-absent"
     RUNTIME_FAILED = "runtime-failed"
@@ -121,6 +123,7 @@ MEANINGS: Mapping[Code, str] = MappingProxyType(
         Code.WEIGHTS_ABSENT: "No partition is named mantlet-weights.",
         Code.WEIGHTS_AMBIGUOUS: "More than one partition is named mantlet-weights.",
         Code.WEIGHTS_TRUNCATED: "The weights partition is smaller than the deployment document says.",
+        Code.WEIGHTS_GROWN: "The weights partition is larger than the deployment document says.",
         Code.SEALED_KEY_MALFORMED: "The sealed key, or its slot, breaks its format.",
         Code.SEALED_KEY_FOREIGN: "The sealed key is another model's, or is wrapped for another TPM.",
         Code.POLICY_KEY_FOREIGN: "The deployment document names another policy key than the sealed key.",
@@ -135,6 +138,7 @@ MEANINGS: Mapping[Code, str] = MappingProxyType(
         Code.EPOCH_PAST: "The epoch counter stands above the epoch of the approval of this boot.",
         Code.CAP_NOT_EFFECTIVE: "After the cap the TPM released the key again.",
         Code.MAPPING_FAILED: "The kernel did not accept the mapping of the weights.",
+        Code.FETCH_FAILED: "The weights did not come, whole, from where the deployment document says.",
         Code.WEIGHTS_CORRUPT: "What the mapping shows is not the model that the deployment document names.",
         Code.MODEL_ABSENT: "The mounted weights lack the model's file.",
         Code.RUNTIME_FAILED: "The runtime did not start, or did not report health in time.",

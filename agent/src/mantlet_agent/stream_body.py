@@ -1,32 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage launch for a stream body: from the partition's ciphertext to files in memory that nobody can write.
+"""Stage launch for a stream body: from its ciphertext to files in memory that nobody can write.
 
 Owns the order: key, tmpfs, chunk by chunk, key gone, read-only; and the way back, which leaves nothing
 mounted. Nothing of a chunk is written before all of it has authenticated (docs/formats.md, *Stream body*).
-Whether the model may be opened at all is decided before.
+Whether the model may be opened at all is decided before. Where the ciphertext comes from is a parameter.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from mantlet_agent import block, kernel
 from mantlet_agent.block import Partition
 from mantlet_agent.places import Places
 from mantlet_agent.stages import Code, StageError
-from mantlet_measure.body import CHUNK_SIZE, TAG_SIZE, Chunk, Stream
+from mantlet_measure.body import CHUNK_SIZE, TAG_SIZE, Stream
 from mantlet_measure.deployment import Model
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.stream import StreamCipher, stream_key
+
+# Fills a buffer with what follows in the body.
+Read = Callable[[memoryview], None]
 
 _HUGE_PAGE = 2 << 20
 # The disk reads on while a chunk is opened.
 _AHEAD = 8 * CHUNK_SIZE
 
 
-def open_stream(places: Places, partition: Partition, model: Model, stream: Stream, key: bytearray) -> None:
-    """Decrypt the model into memory at its place; wipe the data key. StageError, then nothing is mounted."""
+def open_stream(
+    places: Places, source: AbstractContextManager[Read], model: Model, stream: Stream, key: bytearray
+) -> None:
+    """Decrypt the model into memory at its place; wipe the data key. StageError, then nothing is mounted.
+
+    source: lends the body from its start, once there is room for it.
+    """
     try:
         derived = stream_key(key, model.root_hash)
     finally:
@@ -39,14 +47,14 @@ def open_stream(places: Places, partition: Partition, model: Model, stream: Stre
             kernel.mount_memory(places.weights, size=_room(stream))
         with ExitStack() as mounted:
             mounted.callback(kernel.unmount, places.weights)
-            with _failing(Code.WEIGHTS_CORRUPT), block.reading(partition) as source:
-                unwrap(source, stream, StreamCipher(derived, model.root_hash), places.weights)
+            with _failing(Code.WEIGHTS_CORRUPT), source as read:
+                unwrap(read, stream, StreamCipher(derived, model.root_hash), places.weights)
                 kernel.forbid_writing(places.weights)
             mounted.pop_all()
 
 
-def unwrap(source: int, stream: Stream, cipher: StreamCipher, folder: Path) -> None:
-    """Write the files of the body that descriptor `source` holds from its start into the empty `folder`.
+def unwrap(read: Read, stream: Stream, cipher: StreamCipher, folder: Path) -> None:
+    """Write the files of the body that `read` gives into the empty `folder`.
 
     Memory is that of two chunks. Raises DecodeError at the first chunk that does not authenticate, OSError
     when something cannot be read or written.
@@ -55,8 +63,9 @@ def unwrap(source: int, stream: Stream, cipher: StreamCipher, folder: Path) -> N
     with ExitStack() as opened:
         target = -1
         for chunk in stream.chunks():
-            content = plain[: chunk.size]
-            cipher.open_into(chunk, _read(source, chunk, sealed), content)
+            content, ciphertext = plain[: chunk.size], sealed[: chunk.sealed_size]
+            read(ciphertext)
+            cipher.open_into(chunk, ciphertext, content)
             for part in chunk.parts:
                 if part.offset == 0:
                     opened.close()
@@ -64,16 +73,29 @@ def unwrap(source: int, stream: Stream, cipher: StreamCipher, folder: Path) -> N
                 _write(target, content[part.start : part.start + part.size])
 
 
-def _read(source: int, chunk: Chunk, buffer: memoryview) -> memoryview:
-    os.posix_fadvise(source, chunk.offset + _AHEAD, CHUNK_SIZE, os.POSIX_FADV_WILLNEED)
-    view = buffer[: chunk.sealed_size]
-    done = 0
-    while done < len(view):
-        count = os.preadv(source, [view[done:]], chunk.offset + done)
-        if count == 0:
-            raise OSError(f"expected {len(view)} bytes at {chunk.offset}, found {done}")
-        done += count
-    return view
+@contextmanager
+def stored(partition: Partition) -> Iterator[Read]:
+    """Lend the body that a partition holds. OSError when its node is another device."""
+    with block.reading(partition) as descriptor:
+        yield reader(descriptor)
+
+
+def reader(source: int) -> Read:
+    """Return what reads a file or device from its start and has it read ahead. It raises OSError."""
+    place = 0
+
+    def read(target: memoryview) -> None:
+        nonlocal place
+        os.posix_fadvise(source, place + _AHEAD, len(target), os.POSIX_FADV_WILLNEED)
+        done = 0
+        while done < len(target):
+            count = os.preadv(source, [target[done:]], place + done)
+            if count == 0:
+                raise OSError(f"expected {len(target)} bytes at {place}, found {done}")
+            done += count
+        place += done
+
+    return read
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from mantlet_measure.strictjson import Fields
 CHUNK_SIZE = 1 << 20
 TAG_SIZE = 16
 FILES_LIMIT = 256
+# Where a body starts in a disk image: that of its one partition.
+OFFSET = 1 << 20
 # As many chunks as a counter of 32 bits could count are more than this by far.
 _LARGEST = 1 << 46
 

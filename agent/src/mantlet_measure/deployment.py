@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mantlet_measure import strictjson
 from mantlet_measure.body import Stream, stream_from_fields, stream_to_value
 from mantlet_measure.errors import DecodeError
+from mantlet_measure.remote import Remote, remote_from_fields, remote_to_value
 from mantlet_measure.strictjson import Fields
 
 FORMAT = "mantlet-deployment/v1"
@@ -48,15 +49,21 @@ class Model:
 
     @property
     def body_size(self) -> int:
-        """The bytes that the partition of the weights holds."""
+        """The bytes of the body."""
         return self.size if self.stream is None else self.stream.size
+
+    @property
+    def partition_size(self) -> int:
+        """The bytes of the partition that holds the body: whole blocks, and no more of them than it takes."""
+        return self.size if self.stream is None else -(-self.stream.size // BLOCK) * BLOCK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """Which image runs which model, under which reference values, and whose approvals open the model's key.
 
-    policy_key: 34 bytes, the Name (Part 1, *Names*) of the one policy key that this machine obeys.
+    policy_key: 34 bytes, the Name (Part 1, *Names*) of the one policy key that this machine obeys. fetch:
+    from where the machine gets a stream body; without it, from its disk.
     """
 
     id: str
@@ -66,6 +73,7 @@ class Deployment:
     model: Model
     policy_key: bytes
     runtime: str
+    fetch: Remote | None = None
 
 
 def model_from_fields(fields: Fields) -> Model:
@@ -135,12 +143,15 @@ def decode(payload: bytes) -> Deployment:
         model=model_from_fields(model),
         policy_key=fields.hex("policy_key", _NAME_SIZE),
         runtime=fields.text("runtime", pattern=ID_PATTERN),
+        fetch=remote_from_fields(fields.fields("fetch")) if fields.has("fetch") else None,
     )
     model.done()
     image.done()
     fields.done()
     if not deployment.policy_key.startswith(_SHA256):
         fields.refuse("policy_key", f"a Name with SHA-256, which starts with {_SHA256.hex()}")
+    if deployment.fetch is not None and deployment.model.stream is None:
+        fields.refuse("fetch", "no such member beside a disk body")
     if encode(deployment) != payload:
         raise DecodeError(what, expected="canonical JSON", found="another spelling of the same document")
     return deployment
@@ -157,5 +168,6 @@ def encode(deployment: Deployment) -> bytes:
             "model": model_to_value(deployment.model),
             "policy_key": deployment.policy_key.hex(),
             "runtime": deployment.runtime,
+            **({} if deployment.fetch is None else {"fetch": remote_to_value(deployment.fetch)}),
         }
     )

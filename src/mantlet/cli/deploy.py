@@ -4,6 +4,7 @@
 import argparse
 from pathlib import Path
 
+from mantlet.cli import remote_body
 from mantlet.edge import appraisal, deployment_disk, files, image, output, owner, project
 from mantlet.edge.deployment_disk import Provision
 from mantlet.edge.keys import KeyFolder
@@ -54,6 +55,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--epoch-statement", type=Path, metavar="FILE", help="raise the machine's epoch once it serves"
     )
+    remote_body.add_options(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the volume's disk image")
     parser.set_defaults(handler=run, usage_error=parser.error)
 
@@ -71,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         id=arguments.id,
         runtime=arguments.runtime,
         policy_key=policy_key,
+        fetch=remote_body.given(arguments, model),
     )
     envelope = sign(document, [KeyFolder(project.key_folder()).deployment()])
     deployment_disk.write(arguments.output, envelope, provision=provision, tools=ToolsTree.current())

@@ -14,14 +14,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mantlet.release import manifest
 from mantlet_measure import deployment, dsse
 from mantlet_measure.deployment import Deployment, Model
+from mantlet_measure.remote import Remote
 
 
 def new_deployment(
-    manifest_bytes: bytes, model: Model, *, id: str, runtime: str, policy_key: bytes
+    manifest_bytes: bytes,
+    model: Model,
+    *,
+    id: str,
+    runtime: str,
+    policy_key: bytes,
+    fetch: Remote | None = None,
 ) -> Deployment:
     """Return the document that deploys `model` on the image of this measurements.json.
 
-    policy_key: the Name of the policy key whose approvals, and no other's, open the model's key there.
+    policy_key: the Name of the policy key whose approvals, and no other's, open the model's key there. fetch:
+    from where the machine gets the body of a stream pack, if not from its disk.
     DecodeError when the manifest is not one, or when an identifier breaks the document's own rules.
     """
     image = manifest.decode(manifest_bytes).image
@@ -33,6 +41,7 @@ def new_deployment(
         model=model,
         policy_key=policy_key,
         runtime=runtime,
+        fetch=fetch,
     )
     # What the agent would refuse is refused here, before it is signed.
     return deployment.decode(deployment.encode(document))

@@ -9,8 +9,10 @@ import struct
 import uuid
 import zlib
 
+from mantlet_measure import body
+
 PARTITION_NAME = "mantlet-weights"
-PARTITION_OFFSET = 1 << 20
+PARTITION_OFFSET = body.OFFSET
 
 _NAMESPACE = uuid.UUID("6d616e74-6c65-5477-8569-676874733031")
 _SECTOR = 512

@@ -27,6 +27,7 @@ LIMITS = {
     "mantlet-front.service": 20,
     "mantlet-runtime@.service": 20,
     "mantlet-fuse.service": 25,
+    "mantlet-fetch.service": 20,
 }
 
 
@@ -107,12 +108,25 @@ def test_what_lives_on_has_no_capability_and_no_privilege(rendered: Path, name: 
     assert unit["User"].startswith("mantlet-")
 
 
-def test_only_the_front_has_a_network(rendered: Path) -> None:
+def test_only_the_front_and_what_fetches_have_a_network(rendered: Path) -> None:
+    families = {name: Unit(rendered / name)["RestrictAddressFamilies"] for name in LIMITS}
+    assert families.pop("mantlet-front.service") == "AF_INET AF_UNIX"
+    assert families.pop("mantlet-fetch.service") == "AF_INET"
     # The kernel tells of processes by netlink.
-    for name in set(LIMITS) - {"mantlet-front.service"}:
-        families = "AF_NETLINK AF_UNIX" if name == "mantlet-fuse.service" else "AF_UNIX"
-        assert Unit(rendered / name)["RestrictAddressFamilies"] == families, name
+    assert families.pop("mantlet-fuse.service") == "AF_NETLINK AF_UNIX"
+    assert set(families.values()) == {"AF_UNIX"}
+    for name in families:
         assert Unit(rendered / name)["IPAddressDeny"] == "any", name
+
+
+def test_what_fetches_listens_nowhere_and_sees_public_documents_alone(rendered: Path) -> None:
+    unit = Unit(rendered / "mantlet-fetch.service")
+    assert unit["SocketBindDeny"] == "any"
+    assert "SocketBindAllow" not in unit.settings
+    assert (unit["TemporaryFileSystem"], unit["BindReadOnlyPaths"]) == ("/run:ro", str(Places().public))
+    assert unit["StandardOutput"] == f"file:{Places().body}"
+    assert unit["Group"] == unit["User"] == "mantlet-fetch"
+
 
 
 def test_the_fuse_ends_with_the_machine_alone(rendered: Path) -> None:

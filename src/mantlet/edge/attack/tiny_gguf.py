@@ -3,7 +3,8 @@
 
 Follows the GGUF specification, version 3 (ggml, docs/gguf.md), and the tensor names of llama.cpp's `llama`
 architecture. The vocabulary is the 256 bytes and three control tokens, so that any text is a prompt. It
-answers nonsense, always the same. Run as a program it writes the file that it is given.
+answers nonsense, always the same. Aligned to more than it needs, it is a larger file of the same tensors. Run
+as a program it writes the file that it is given.
 """
 
 import random
@@ -32,14 +33,17 @@ _TEMPLATE = (
 )
 
 
-def tiny_gguf() -> bytes:
-    """Return the file, the same bytes at each call and on each machine."""
+def tiny_gguf(*, alignment: int = ALIGNMENT) -> bytes:
+    """Return the file, the same bytes at each call and on each machine.
+
+    alignment: bytes, a power of two, of which each tensor begins at a multiple.
+    """
     tokens = [*_CONTROL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256))]
     types = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256]
     metadata = [
         _text("general.architecture", "llama"),
         _text("general.name", "mantlet tiny test model"),
-        _number("general.alignment", ALIGNMENT),
+        _number("general.alignment", alignment),
         _number("llama.block_count", LAYERS),
         _number("llama.context_length", CONTEXT),
         _number("llama.embedding_length", WIDTH),
@@ -64,11 +68,11 @@ def tiny_gguf() -> bytes:
     for name, shape, values in tensors:
         directory += _string(name) + struct.pack("<I", len(shape))
         directory += struct.pack(f"<{len(shape)}QIQ", *shape, _F32, len(body))
-        body += _padded(values)
+        body += _padded(values, alignment)
     head = (
         b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata)) + b"".join(metadata) + bytes(directory)
     )
-    return _padded(head) + bytes(body)
+    return _padded(head, alignment) + bytes(body)
 
 
 def _tensors(vocabulary: int) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
@@ -105,8 +109,8 @@ def _little_endian(values: "array[float]") -> bytes:
     return values.tobytes()
 
 
-def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % ALIGNMENT)
+def _padded(data: bytes, alignment: int) -> bytes:
+    return data + bytes(-len(data) % alignment)
 
 
 def _string(text: str) -> bytes:

@@ -28,7 +28,7 @@ import json, os, pathlib, resource, subprocess, sys, time
 library, folder, rounds = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
 sys.path.insert(0, library)
 from mantlet_agent import kernel
-from mantlet_agent.stream_body import unwrap
+from mantlet_agent.stream_body import reader, unwrap
 from mantlet_measure import body, strictjson
 from mantlet_measure.stream import StreamCipher, stream_key
 
@@ -47,7 +47,7 @@ def ours():
     cipher = StreamCipher(stream_key(bytes(range(32)), bytes(32)), bytes(32))
     source = os.open(folder / "body", os.O_RDONLY)
     started, spent = time.monotonic(), time.process_time()
-    unwrap(source, stream, cipher, memory)
+    unwrap(reader(source), stream, cipher, memory)
     taken = time.process_time() - spent, time.monotonic() - started
     os.close(source)
     return taken
