@@ -19,6 +19,9 @@ from typing_extensions import override
 
 from tests.authority import FIRST, LAST
 
+# Its name beside its address, for who is told where that is.
+HOST = "store.test"
+
 
 @dataclass(kw_only=True)
 class Resource:
@@ -44,6 +47,7 @@ class Resource:
     redirections: int = 0
     asked: list[str] = field(default_factory=list)
     url: str = ""
+    port: int = 0
     authority: Path = Path()
 
 
@@ -65,12 +69,13 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted.gone_after is not None and len(wanted.asked) > wanted.gone_after:
             self._end(503, {})
             return
-        start = int(said.removeprefix("bytes=").removesuffix("-"))
+        first, _, last = said.removeprefix("bytes=").partition("-")
+        start, limit = int(first), int(last) + 1 if last else len(wanted.content)
         if wanted.ignores_ranges:
             self._give(200, wanted.content, {})
             return
         start += wanted.shift
-        end = len(wanted.content) if wanted.longest is None else start + wanted.longest
+        end = limit if wanted.longest is None else start + wanted.longest
         part = wanted.content[start:end]
         total = len(wanted.content) if wanted.total is None else wanted.total
         etag = wanted.etag if wanted.etag_after is None or len(wanted.asked) <= wanted.etag_after else '"two"'
@@ -111,7 +116,7 @@ class _Server(ThreadingHTTPServer):
 def _certificate(folder: Path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "range server")])
-    here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName(HOST)])
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, FIRST, LAST).add_extension(here, False)
     path = folder / "server.pem"
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -121,14 +126,15 @@ def _certificate(folder: Path) -> Path:
 
 @contextmanager
 def serving(resource: Resource, folder: Path) -> Iterator[Resource]:
-    """Serve the resource for the block; its `url` and the PEM file of its `authority` are set."""
+    """Serve the resource for the block; its `url`, `port` and the PEM file of its `authority` are set."""
     resource.authority = _certificate(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(resource.authority)
     handler = type("Handler", (_Handler,), {"resource": resource})
     server = _Server(("127.0.0.1", 0), handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    resource.url = f"https://127.0.0.1:{server.server_address[1]}/pack.raw?signed=yes"
+    resource.port = server.server_address[1]
+    resource.url = f"https://127.0.0.1:{resource.port}/pack.raw?signed=yes"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -8,6 +8,7 @@ own verbs and its own client.
 import contextlib
 import io
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from mantlet import cli
 from mantlet.cli.boot import AWAITING_KEY, SERVING
 from mantlet.client.attest import Question
-from mantlet.edge import appraisal, project
+from mantlet.edge import appraisal, deployment_source, project
 from mantlet.edge.accelerator import Accelerator
 from mantlet.edge.appraisal import Files
 from mantlet.edge.https import Address, AttestedConnection
@@ -23,7 +24,9 @@ from mantlet.edge.image import Build
 from mantlet.edge.machine import Hardware, Machine
 from mantlet.edge.software_tpm import Authority
 from mantlet.edge.tools import ToolsTree
+from mantlet_measure import deployment
 from mantlet_measure.evidence import State
+from tests.vm import damage
 
 # Under emulation, on a busy machine of two cores.
 BOOT_SECONDS = 420.0
@@ -123,13 +126,25 @@ class Rig:
         folder = self.folder / name
         key = folder / f"{model_id}.key"
         descriptor = folder / f"{model_id}.json"
-        deployment = folder / "deployment.raw"
+        volume = folder / "deployment.raw"
         self.expect("weights", "pack", str(model), "--id", model_id, "--output", str(folder), *pack)
         self.expect(
             *("deploy", "--id", name, "--pack", str(descriptor), "--manifest", str(self.manifest)),
-            *("--output", str(deployment), *deploy),
+            *("--output", str(volume), *deploy),
         )
-        return Site(folder=folder / "machine", deployment=deployment, pack=descriptor, key=key)
+        return Site(folder=folder / "machine", deployment=volume, pack=descriptor, key=key)
+
+    def redeploy(self, site: Site, descriptor: Path, *words: str) -> None:
+        """Sign another document for a machine that has its key, and leave the rest of its volume as it is."""
+        before = deployment.decode(deployment_source.payload(site.deployment))
+        with tempfile.TemporaryDirectory(prefix="mantlet-") as folder:
+            volume = Path(folder) / "deployment.raw"
+            self.expect(
+                *("deploy", "--id", before.id, "--pack", str(descriptor)),
+                *("--manifest", str(self.manifest), "--output", str(volume), *words),
+            )
+            document = deployment_source.envelope(volume)
+        damage.rewrite_document(site.deployment, lambda _before: document, self.tools)
 
     def seal(self, machine: Machine, site: Site) -> Said:
         """Verify a machine that awaits its key and hand the key over, as its owner does."""
@@ -139,9 +154,9 @@ class Rig:
             *self.trust(),
         )
 
-    def provision(self, site: Site) -> Machine:
+    def provision(self, site: Site, hardware: Hardware | None = None) -> Machine:
         """Boot for the first time, seal, and come to serving."""
-        machine = self.boot(site)
+        machine = self.boot(site, hardware)
         machine.wait_for(AWAITING_KEY, seconds=BOOT_SECONDS)
         self.seal(machine, site)
         machine.wait_for(SERVING, seconds=BOOT_SECONDS)
