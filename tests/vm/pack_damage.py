@@ -21,6 +21,8 @@ from tests.vm.rig import Site
 
 # LUKS2, magic of the primary header; cryptsetup, lib/verity/verity.c: signature of the superblock.
 LUKS_MAGIC = b"LUKS\xba\xbe\x00\x02"
+# Of one file: far more than it takes.
+_METADATA = 64 * BLOCK
 VERITY_MAGIC = b"verity\0\0"
 
 
@@ -66,8 +68,10 @@ class Pack:
 
     def place_of_model(self) -> int:
         """Where the GGUF starts in the partition: on a block, since it is stored in one run."""
-        plaintext = self.plaintext()
-        (place,) = [at for at in range(0, len(plaintext), BLOCK) if plaintext[at:].startswith(b"GGUF")]
+        with self.image.open("rb") as file:
+            file.seek(disk.PARTITION_OFFSET)
+            start = bytes(cipher.decrypt(self.key, file.read(_METADATA), first=0))
+        (place,) = [at for at in range(0, len(start), BLOCK) if start.startswith(b"GGUF", at)]
         return place
 
 
