@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way in for evidence and prompts: a TLS key of this boot, the front that holds it, the evidence process.
 
-Owns when there is a network: the front's unit brings it, and nothing before the front does. So a machine that
-has its key opens no port before the cap. What the front lets through is policy, and in its own configuration.
+Owns when something listens: the front's unit brings the network, and but for weights that are fetched nothing
+does before it. So a machine that has its key opens no port before the cap. What the front lets through is
+policy, and in its own configuration.
 """
 
 from collections.abc import Mapping
