@@ -33,9 +33,10 @@ END_SECONDS = 900.0
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What a taken runtime did: outcomes by attempt, what its crash showed, how the machine ended."""
+    """What a taken runtime did: outcomes by attempt, its answer when it was let go, its crash, the end."""
 
     outcomes: Mapping[str, Outcome]
+    answer: str
     crash: tuple[str, ...]
     on: bool
     lines: tuple[Line, ...]
@@ -54,14 +55,17 @@ def taken(rig: Rig, sealed: Site) -> Iterator[Taken]:
         machine.wait_for(SERVING, seconds=BOOT_SECONDS)
         before, volume = machine.serial.read_bytes(), site.deployment.read_bytes()
 
-        def library() -> bytes:
-            return escape_probes.library(rig.built, rig.tools, folder / "root")
-
-        with escape_probes.taken(machine, folder, library) as captive:
+        code = escape_probes.library(rig.built, rig.tools, folder / "root")
+        with escape_probes.taken(machine, folder, code) as captive:
             outcomes = escape.run(captive, tuple(ATTEMPTS.values()))
+        answers = rig.expect(
+            "ask", f"https://127.0.0.1:{machine.port}", "Hello", "--max-tokens", "2", *rig.trust()
+        )
+        with escape_probes.taken(machine, folder, code) as captive:
             crash = escape_probes.crash(machine, captive, folder)
         yield Taken(
             outcomes=outcomes,
+            answer=answers.result,
             crash=crash,
             on=machine.is_on(),
             lines=machine.lines(),
@@ -81,6 +85,10 @@ def test_a_taken_runtime_can_do_what_every_process_can(taken: Taken, attempt: At
 )
 def test_a_taken_runtime_cannot(taken: Taken, id_: str) -> None:
     assert not taken.outcomes[id_].succeeded, taken.outcomes[id_].found
+
+
+def test_a_runtime_that_was_let_go_answers(taken: Taken) -> None:
+    assert taken.answer
 
 
 def test_the_crash_of_a_taken_runtime_ends_the_machine_and_dumps_nothing(taken: Taken) -> None:

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The probes of a taken runtime: take it over once in a boot, make a family's attempts, crash it at last.
+"""The probes of a taken runtime: take it over, make a family's attempts, and let it go; or crash it.
 
-The page through which it is driven is noted in the folder of the boot, so that each probe finds what the one
-before took. A phrase of a probe is an attempt that succeeded; a failing instrument leaves the probe untried.
+A phrase of a probe is an attempt that succeeded; an instrument that fails leaves the probe untried.
 """
 
 import json
 import socket
 import ssl
 import struct
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -38,11 +38,11 @@ ATTEMPTS: tuple[Attempt, ...] = (
 )
 """Every attempt, in an order in which none takes away the next one's means."""
 
-_NOTE = "taken-runtime"
 _LIBRARY = "/usr/lib/x86_64-linux-gnu/libllama.so."
 _LIBRARY_LIMIT = 64 << 20
 _TAKE_SECONDS = 180.0
 _PATIENCE = 60.0
+_LEAVE_SECONDS = 2.0
 # Until the machine is off after a crash; under emulation, on a busy host.
 _END_SECONDS = 240.0
 # Linux, fs/binfmt_elf.c: a core begins its notes with the registers, 336 bytes on x86-64, under this name.
@@ -65,21 +65,25 @@ def library(built: Build, tools: ToolsTree, folder: Path) -> bytes:
 
 
 @contextmanager
-def taken(machine: Machine, folder: Path, code: Callable[[], bytes]) -> Iterator[Captive]:
-    """Take the runtime of a serving machine over, or find the one that was taken before.
+def taken(machine: Machine, folder: Path, code: bytes) -> Iterator[Captive]:
+    """Take the runtime of a serving machine over; afterwards it is its own again, if it still is there.
 
-    folder: where its memory and its stub are; code: returns the library. UnavailableError when it fails.
+    folder: where its memory and its stub are; code: of its library. UnavailableError when it fails.
     """
-    memory, note = GuestMemory(folder / MEMORY), folder / _NOTE
-    if not note.exists():
-        content = code()
-        with Stub(folder / STUB) as stub:
-            marker = plant(memory, stub, content)
-        with prompting(machine):
-            address = find_page(memory, marker, seconds=_TAKE_SECONDS)
-        note.write_text(json.dumps(address), encoding="ascii")
-    with memory.page(json.loads(note.read_text("ascii"))) as page:
-        yield Captive(page)
+    memory = GuestMemory(folder / MEMORY)
+    with Stub(folder / STUB) as stub:
+        planted = plant(memory, stub, code)
+    with prompting(machine):
+        address = find_page(memory, planted.marker, seconds=_TAKE_SECONDS)
+    with memory.page(address) as page:
+        captive = Captive(page)
+        yield captive
+        if machine.is_on() and not captive.crashed:
+            captive.leave()
+            # Its last two instructions are made before they are taken away.
+            time.sleep(_LEAVE_SECONDS)
+            with Stub(folder / STUB) as stub:
+                planted.uproot(stub)
 
 
 @contextmanager
@@ -127,14 +131,10 @@ def crash(machine: Machine, captive: Captive, folder: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _code(scene: Scene) -> Callable[[], bytes]:
-    return lambda: library(scene.stand.built, scene.stand.tools, scene.folder / "root")
-
-
 def _attempts(family: Family) -> Probe:
     def probe(scene: Scene) -> tuple[str, ...]:
         attempts = [attempt for attempt in ATTEMPTS if attempt.family is family]
-        with taken(scene.machine, scene.folder, _code(scene)) as captive:
+        with taken(scene.machine, scene.folder, _library(scene)) as captive:
             outcomes = tried(captive, attempts)
         return tuple(
             f"{attempt.id}: {outcomes[attempt.id].found}" for attempt in escape.breaches(attempts, outcomes)
@@ -144,8 +144,13 @@ def _attempts(family: Family) -> Probe:
 
 
 def _crash(scene: Scene) -> tuple[str, ...]:
-    with taken(scene.machine, scene.folder, _code(scene)) as captive:
+    with taken(scene.machine, scene.folder, _library(scene)) as captive:
         return crash(scene.machine, captive, scene.folder)
+
+
+def _library(scene: Scene) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="mantlet-root-") as name:
+        return library(scene.stand.built, scene.stand.tools, Path(name) / "root")
 
 
 PROBES = MappingProxyType(

@@ -10,7 +10,8 @@ the calls; what is tried with them is `escape`.
 import os
 import struct
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mantlet.edge.attack import payload, payload_place
@@ -72,12 +73,13 @@ class Page(Protocol):
         """Write; the process sees it at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Captive:
     """The process at the other end of `page`."""
 
     page: Page
     patience: float = 60.0
+    crashed: bool = field(default=False, init=False)
 
     def call(self, number: Call, *arguments: Argument) -> Reply:
         """Have it make a system call. UnavailableError when it does not come back."""
@@ -107,8 +109,14 @@ class Captive:
             time.sleep(_POLL)
         return ChildEnd(result=None, status=None)
 
+    def leave(self) -> None:
+        """Have it return to where it was called from, with an error. It does not come back."""
+        self.page.write(payload.STATE, struct.pack("<I", State.LEAVE))
+        self._wait(lambda: self.page.read(payload.STATE, 4) == bytes(4))
+
     def fault(self) -> None:
         """Have it touch address 0. It does not come back."""
+        self.crashed = True
         self.page.write(payload.STATE, struct.pack("<I", State.FAULT))
 
     def _status_of(self, child: int) -> int | None:
@@ -162,8 +170,11 @@ class Captive:
         # A child takes its request later than its parent answers, and the next may not be written before.
         self.page.write(payload.TAKEN, bytes(4))
         self.page.write(payload.STATE, struct.pack("<I", state))
+        self._wait(self._is_done)
+
+    def _wait(self, done: Callable[[], bool]) -> None:
         end = time.monotonic() + self.patience
-        while not self._is_done():
+        while not done():
             if time.monotonic() > end:
                 raise UnavailableError(
                     f"taken runtime: expected a call to return within {self.patience:.0f} s, found none",
@@ -181,20 +192,28 @@ class Captive:
         return value
 
 
-def plant(memory: GuestMemory, stub: Stub, library: bytes) -> bytes:
-    """Put the payload in the place of the function that each prompt runs through; return its marker.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planted:
+    """The payload in its place: the marker of its page, and by address the code that was there."""
+
+    marker: bytes
+    before: Mapping[int, bytes]
+
+    def uproot(self, stub: Stub) -> None:
+        """Put the code back."""
+        for address, code in self.before.items():
+            stub.write(address, code)
+
+
+def plant(memory: GuestMemory, stub: Stub, library: bytes) -> Planted:
+    """Put the payload in the place of the function that each prompt runs through.
 
     library: the bytes of libllama.so as the image has them. UnavailableError when it is not in memory.
     """
     marker = os.urandom(payload.MARKER_SIZE)
     code = payload.code(marker)
-    offsets = (payload_place.function_offset(library, name) for name in _FUNCTIONS)
-    offset = next((offset for offset in offsets if offset is not None), None)
-    if offset is None:
-        raise UnavailableError(
-            f"library of the runtime: expected one of {', '.join(_FUNCTIONS)}, found none exported",
-            hint="name what this version calls for each batch in mantlet.edge.attack.escape_process",
-        )
+    offset = _function(library)
+    before: dict[int, bytes] = {}
     at = 0
     while at < len(code):
         start = (offset + at) % PAGE_SIZE
@@ -207,9 +226,22 @@ def plant(memory: GuestMemory, stub: Stub, library: bytes) -> bytes:
                 hint="let the machine serve a prompt first, and look at the library of the same build",
             )
         for place in places:
+            before[place + start] = library[offset + at : offset + at + len(piece)]
             stub.write(place + start, piece)
         at += len(piece)
-    return marker
+    return Planted(marker=marker, before=before)
+
+
+def _function(library: bytes) -> int:
+    """Return where the function lies in the library."""
+    offsets = (payload_place.function_offset(library, name) for name in _FUNCTIONS)
+    offset = next((offset for offset in offsets if offset is not None), None)
+    if offset is None:
+        raise UnavailableError(
+            f"library of the runtime: expected one of {', '.join(_FUNCTIONS)}, found none exported",
+            hint="name what this version calls for each batch in mantlet.edge.attack.escape_process",
+        )
+    return offset
 
 
 def find_page(memory: GuestMemory, marker: bytes, *, seconds: float) -> int:

@@ -37,10 +37,13 @@ class State(IntEnum):
     CALL_IN_CHILD = 2
     # An access to address 0.
     FAULT = 3
+    # The function returns -1, which stands for an error of its own.
+    LEAVE = 4
 
 
 _BEFORE_MARKER = bytes.fromhex(
     "f30f1efa"  # endbr64
+    "53"  # push rbx
     "31ff"  # xor edi, edi
     "be00100000"  # mov esi, PAGE_SIZE
     "ba03000000"  # mov edx, PROT_READ | PROT_WRITE
@@ -61,11 +64,13 @@ _AFTER_MARKER = bytes.fromhex(
     # wait:
     "f390"  # pause
     "837b1801"  # cmp dword [rbx + STATE], CALL
-    "7435"  # je call
+    "743b"  # je call
     "837b1802"  # cmp dword [rbx + STATE], CALL_IN_CHILD
-    "740b"  # je fork
+    "7411"  # je fork
+    "837b1804"  # cmp dword [rbx + STATE], LEAVE
+    "7467"  # je leave
     "837b1803"  # cmp dword [rbx + STATE], FAULT
-    "75ec"  # jne wait
+    "75e6"  # jne wait
     "31c0"  # xor eax, eax
     "488b00"  # mov rax, [rax]
     # fork:
@@ -85,7 +90,7 @@ _AFTER_MARKER = bytes.fromhex(
     # answer:
     "48894320"  # mov [rbx + RESULT], rax
     "c7431800000000"  # mov dword [rbx + STATE], READY
-    "ebb1"  # jmp wait
+    "ebab"  # jmp wait
     # one:
     "488b4330"  # mov rax, [rbx + CALL]
     "488b7b38"  # mov rdi, [rbx + CALL + 8]
@@ -96,6 +101,11 @@ _AFTER_MARKER = bytes.fromhex(
     "4c8b4b60"  # mov r9, [rbx + CALL + 48]
     "c7431c01000000"  # mov dword [rbx + TAKEN], 1
     "0f05"  # syscall
+    "c3"  # ret
+    # leave:
+    "c7431800000000"  # mov dword [rbx + STATE], READY
+    "b8ffffffff"  # mov eax, -1
+    "5b"  # pop rbx
     "c3"  # ret
 )
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from mantlet.edge.attack import gear
+from mantlet.edge.attack import escape_probes, gear
 from mantlet.edge.attack.canaries import sweep
 from mantlet.edge.attack.memory import dump
 from mantlet.edge.attack.ports import Port
@@ -227,5 +227,6 @@ PROBES: Mapping[str, Probe] = {
     "memory-dump": dump,
     "nmi": _nmi,
     "root-detached": _root_detached,
+    **escape_probes.PROBES,
 }
 """By name; the names of attacks. What is looked at afterwards is in `after`."""

@@ -103,7 +103,7 @@ class Battery:
         added: Sequence[Change] = (),
         signed: Registers | None = None,
     ) -> Seen:
-        changes = (*(change for attack in group for change in attack.changes), *added)
+        changes = tuple(dict.fromkeys(change for attack in group for change in attack.changes)) + tuple(added)
         for change in changes:
             if isinstance(change, Replay):
                 observation, registers = replayed(stand, change, signed=signed)

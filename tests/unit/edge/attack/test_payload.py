@@ -31,7 +31,8 @@ code = bytes.fromhex(sys.argv[1])
 place = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
 place.write(code)
 print("ready", flush=True)
-ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(place)))()
+function = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(place)))
+sys.exit(55 if function() == -1 else 1)
 """
 
 
@@ -116,6 +117,14 @@ def test_many_calls_one_after_the_other(captive: Captive) -> None:
 def test_more_arguments_than_the_page_holds_are_refused(captive: Captive) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         captive.call(Call.WRITE, 1, bytes(payload.PAGE_SIZE), payload.PAGE_SIZE)
+
+
+def test_the_function_returns_with_an_error_to_who_called_it(
+    host: subprocess.Popen[bytes], captive: Captive
+) -> None:
+    assert captive.call(Call.GETPID).value == host.pid
+    captive.leave()
+    assert host.wait(60) == 55
 
 
 def test_a_fault_ends_the_process(host: subprocess.Popen[bytes], captive: Captive) -> None:
