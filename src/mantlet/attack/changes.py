@@ -116,6 +116,13 @@ class ForeignUki:
     command_line: str
 
 
+@dataclass(frozen=True, slots=True)
+class HostileModel:
+    """A new machine, for which an owner packs, signs and seals a model made to harm; lie: its name."""
+
+    lie: str
+
+
 class Replay(StrEnum):
     """No machine at all: who owns the TPM extends what a boot extended, and asks for the key."""
 
@@ -173,6 +180,7 @@ Change = (
     | Tpm
     | Disk
     | ForeignUki
+    | HostileModel
     | Replay
     | Shell
 )

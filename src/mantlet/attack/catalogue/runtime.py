@@ -7,7 +7,7 @@ closed.
 """
 
 from mantlet.attack import signs
-from mantlet.attack.changes import FOLDER, Qemu
+from mantlet.attack.changes import FOLDER, HostileModel, Qemu
 from mantlet.attack.model import Attack, Control
 
 GROUP = "runtime"
@@ -38,6 +38,19 @@ def _taken(name: str, title: str, words: str) -> Attack:
     )
 
 
+def _hostile(number: int, lie: str, *, fast: bool = False) -> Attack:
+    return Attack(
+        id=f"hostile-model-{number}",
+        name="hostile-model",
+        title=f"A model made to harm the runtime that loads it: {lie}",
+        changes=(HostileModel(lie),),
+        probes=(MEMORY,),
+        sign=signs.any_of(signs.stays_on(), signs.found(MEMORY, words="memory is dumped")),
+        control=Control.WEAKENED_BUILD,
+        fast=fast,
+    )
+
+
 ATTACKS: tuple[Attack, ...] = (
     _taken(
         "runtime-escape",
@@ -55,5 +68,8 @@ ATTACKS: tuple[Attack, ...] = (
         "it gets a socket, an interface or a route",
     ),
     _taken("runtime-core", "A taken runtime that crashes", "memory is dumped, or the machine goes on"),
+    _hostile(1, "half a file"),
+    _hostile(2, "a template of deep brackets", fast=True),
+    _hostile(3, "more layers than there are"),
 )
-"""All in one boot; the crash comes last."""
+"""What a taken runtime tries is one boot, and its crash comes last; a hostile model has its own."""

@@ -117,7 +117,7 @@ def _made(boot: _Boot, variables: bytes) -> Seen:
         machine.power_off()
         machine.check_end()
         heard = {name: after_firmware(port.heard) for name, port in ports.items()}
-    heard["serial0"] = _beside_lines(machine)
+    heard["serial0"] = beside_lines(machine)
     sent, wire = packets.sent(folder / gear.CAPTURE)
     aftermath = Aftermath(
         stand=boot.plan.stand,
@@ -132,7 +132,7 @@ def _made(boot: _Boot, variables: bytes) -> Seen:
             boot.found[name] = after.PROBES[name](aftermath)
         elif name not in boot.found:
             boot.not_run.setdefault(name, f"the machine did not serve while it was to be tried ({boot.end})")
-    codes, registers = _measured(machine)
+    codes, registers = measured(machine)
     return Seen(
         observation=Observation(
             end=boot.end,
@@ -206,7 +206,8 @@ def after_firmware(heard: bytes) -> bytes:
     return heard[heard.rindex(_STARTS) :].partition(b"\n")[2] if _STARTS in heard else heard
 
 
-def _beside_lines(machine: Machine) -> bytes:
+def beside_lines(machine: Machine) -> bytes:
+    """What the first serial port said after the firmware, beside the agent's lines."""
     said = after_firmware(machine.serial.read_bytes())
     return b"" if _STARTS not in machine.serial.read_bytes() else _without_lines(said, machine)
 
@@ -217,7 +218,8 @@ def _without_lines(said: bytes, machine: Machine) -> bytes:
     return said
 
 
-def _measured(machine: Machine) -> tuple[tuple[int, ...], Mapping[Bank, Mapping[int, bytes]]]:
+def measured(machine: Machine) -> tuple[tuple[int, ...], Mapping[Bank, Mapping[int, bytes]]]:
+    """What the TPM answered when the key was asked for, and its registers by bank; nothing without a TPM."""
     if not machine.hardware.tpm:
         return (), {}
     trace = Trace(machine.trace)

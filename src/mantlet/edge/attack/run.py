@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mantlet.attack import catalogue, judge
-from mantlet.attack.changes import Change, Replay
+from mantlet.attack.changes import Change, HostileModel, Replay
 from mantlet.attack.document import Outcome, outcome_from_value, outcome_to_value
 from mantlet.attack.judge import Judgement, Verdict
 from mantlet.attack.model import Attack, Control
 from mantlet.edge import files, output
 from mantlet.edge.attack.boot import Plan, Seen, observe
+from mantlet.edge.attack.hostile_boot import hostile_boot
 from mantlet.edge.attack.replays import replayed
 from mantlet.edge.attack.stand import Stand
 from mantlet_measure import strictjson
@@ -105,6 +106,10 @@ class Battery:
     ) -> Seen:
         changes = tuple(dict.fromkeys(change for attack in group for change in attack.changes)) + tuple(added)
         for change in changes:
+            if isinstance(change, HostileModel):
+                return hostile_boot(
+                    stand, change.lie, bound=_PATIENCE * self.production.plain_seconds + _MORE
+                )
             if isinstance(change, Replay):
                 observation, registers = replayed(stand, change, signed=signed)
                 return Seen(observation=observation, registers=registers)

@@ -31,7 +31,7 @@ from mantlet_measure.handover import Handover
 
 SERVING = Line("serve", "ok")
 BOOT_SECONDS = 600.0
-_AWAITING_KEY = Line("unseal", "awaiting-key")
+AWAITING_KEY = Line("unseal", "awaiting-key")
 _LIMIT = 1 << 20
 _NETWORK_SECONDS = 120.0
 
@@ -82,8 +82,8 @@ class Provisioning:
     def run(self, machine: Machine) -> Exchange:
         """Boot a machine that has no key, give it one, verify it while it serves, and power it off."""
         with machine:
-            machine.wait_for(_AWAITING_KEY, seconds=BOOT_SECONDS)
-            self._seal(machine)
+            machine.wait_for(AWAITING_KEY, seconds=BOOT_SECONDS)
+            self.seal(machine)
             machine.wait_for(SERVING, seconds=BOOT_SECONDS)
             return self._ask(machine)
 
@@ -96,7 +96,8 @@ class Provisioning:
         )
         return appraisal.question(sources, platform=None, expected_state=state)
 
-    def _seal(self, machine: Machine) -> None:
+    def seal(self, machine: Machine) -> None:
+        """Verify a machine that awaits its key, and hand the key over."""
         model = self.pack.descriptor.model
         with connect(machine) as connection:
             result = attest(connection, self._question(machine, State.AWAITING_KEY))
