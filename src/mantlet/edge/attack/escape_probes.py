@@ -19,7 +19,8 @@ from mantlet.attack.catalogue.runtime import MEMORY, STUB
 from mantlet.edge import audited_tree
 from mantlet.edge.attack import escape, escape_files, escape_kernel, escape_programs, escape_sockets
 from mantlet.edge.attack.escape import Attempt, Family
-from mantlet.edge.attack.escape_process import Captive, find_page, plant
+from mantlet.edge.attack.escape_process import Captive
+from mantlet.edge.attack.escape_takeover import find_page, plant
 from mantlet.edge.attack.gdb_stub import Stub
 from mantlet.edge.attack.guest_memory import GuestMemory
 from mantlet.edge.attack.scene import CannotTryError, Probe, Scene
