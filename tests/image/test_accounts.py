@@ -53,10 +53,10 @@ def test_groups_of_ours_have_fixed_numbers_and_no_group_has_members(root: Tree) 
     groups = table(root, "/etc/group")
     assert {name: row[2] for name, row in groups.items() if name.startswith("mantlet")} == {
         "mantlet-evidence": "935",
-        "mantlet-front": "932",
-        "mantlet-tpm": "934",
         "mantlet-fetch": "937",
+        "mantlet-front": "932",
         "mantlet-fuse": "936",
+        "mantlet-tpm": "934",
     }
     assert {name: row[3] for name, row in groups.items() if row[3]} == {}
     assert {name: row for name, row in table(root, "/etc/gshadow").items() if row[1] not in LOCKED} == {}
