@@ -2,10 +2,12 @@
 """What systemd would start in a tree: units with their drop-ins, links resolved, from the default target on.
 
 Follows systemd.unit(5), *Unit File Load Path*: the first folder that has a unit wins, drop-ins are added,
-a link to /dev/null masks. What generators would add at boot is not in it: they are a finding of their own.
+a link to /dev/null masks. Folders of units elsewhere come last, so that no layout hides any. What generators
+would add at boot is not in it, and nobody could tell: they are a finding of their own.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mantlet.audit.tree import INITRD, Setting, Tree
@@ -18,6 +20,8 @@ UNIT_FOLDERS: tuple[str, ...] = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+# Where others keep units: systemd's own examples, and in /nix/store one folder a unit and one a system.
+_ELSEWHERE = re.compile(r"/systemd/system$|-(system|initrd)-units$|^/nix/store/[^/]+-unit-[^/]+$")
 KINDS = frozenset({"service", "socket", "target", "mount", "automount", "timer", "path", "slice", "swap"})
 # Settings that make a unit start others.
 _STARTING = frozenset(
@@ -116,10 +120,8 @@ def of(tree: Tree) -> Units:
     """Find the units of a tree."""
     files: dict[str, str] = {}
     dropped: dict[str, dict[str, str]] = {}
-    for folder in UNIT_FOLDERS:
-        place = tree.resolve(folder)
-        if place is None:
-            continue
+    places = dict.fromkeys(filter(None, map(tree.resolve, UNIT_FOLDERS)))
+    for place in (*places, *_elsewhere(tree, places)):
         for path in tree.below(place):
             parts = path[len(place) + 1 :].split("/")
             if len(parts) == 1 and parts[0].rpartition(".")[2] in KINDS:
@@ -135,6 +137,11 @@ def of(tree: Tree) -> Units:
             for folder, held in dropped.items()
         },
     )
+
+
+def _elsewhere(tree: Tree, known: Iterable[str]) -> tuple[str, ...]:
+    folders = {path.rsplit("/", 1)[0] for path in tree.nodes if path.rpartition(".")[2] in KINDS}
+    return tuple(sorted(folder for folder in folders - set(known) if _ELSEWHERE.search(folder)))
 
 
 def _aliases(tree: Tree, files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

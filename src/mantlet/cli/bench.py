@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from mantlet.edge import files, output, project
 from mantlet.edge.bench import (
+    auditing,
     computing,
     first_token,
     images,
@@ -38,6 +39,7 @@ PARTS: Mapping[str, Callable[[Site], tuple[Outcome, ...]]] = MappingProxyType(
         "verify": computing.verify,
         "report": reporting.measure,
         "memory": memory.measure,
+        "audit": auditing.auditing,
         "up": whole.up,
     }
 )

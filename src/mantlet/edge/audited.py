@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mantlet.audit import allowed
+from mantlet.audit import allowed, layout
 from mantlet.audit import policy as policies
 from mantlet.audit.checks.volumes import BOOT_TYPES, ROOT_TYPES, SIGNATURE_TYPES, VERITY_TYPES
 from mantlet.audit.finding import Policy
@@ -110,7 +110,7 @@ def _image(disk: Path, scratch: Path) -> Image:
         pe_files=frozenset(found.programs),
         kernels=kernels,
         volumes=audited_verity.volumes(data, table, signers),
-        trees=(root, *_initrds(found.ukis, scratch)),
+        trees=(layout.placed(root, kernels), *_initrds(found.ukis, scratch)),
         enforced=_enforced(disk.with_name(MANIFEST_NAME)),
         exposures={} if folder is None else audited_units.exposures(root, folder, tools=tools),
     )

@@ -199,6 +199,7 @@ BROKEN = [
         ),
         ["root:other.service"],
     ),
+    Broken("started-units", image(trees=(Tree(name="root", nodes={}),)), ["root:/"], Policy()),
     Broken(
         "started-units",
         image({f"{SYSTEM}/multi-user.target.wants/agent.service": None}),
@@ -241,6 +242,7 @@ BROKEN = [
     ),
     Broken("credential-stores", image({"/etc/credstore/x": file("x")}), ["root:/etc/credstore/x"]),
     Broken("extensions", image({"/usr/lib/repart.d/10.conf": file()}), ["root:/usr/lib/repart.d/10.conf"]),
+    Broken("passwords", image({"/etc/passwd": None}), ["root:/etc/passwd"]),
     Broken("passwords", image({"/etc/shadow": file("agent::1::::::\n")}), ["root:/etc/passwd agent"]),
     Broken("passwords", image({"/etc/passwd": file("root:*:0:0:::\nr:*:0:0:::\n")}), ["root:/etc/passwd r"]),
     Broken("group-members", image({"/etc/group": file("disk:x:6:agent\n")}), ["root:/etc/group disk"]),

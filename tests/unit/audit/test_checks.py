@@ -122,3 +122,8 @@ def test_a_unit_that_a_boot_starts_is_said_to_be_started() -> None:
     assert "getty@tty1.service, which a boot starts" in {
         finding.found for finding in CHECKS["getty"](wanted, POLICY)
     }
+
+
+def test_where_python_may_lie_is_not_how_it_is_started() -> None:
+    bounded = image(unit("agent.service", "[Service]\nExecPaths=/usr/bin/python3 /usr/lib\n"))
+    assert CHECKS["python-isolation"](bounded, POLICY) == ()

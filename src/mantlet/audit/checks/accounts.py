@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
-from mantlet.audit.tree import Tree
+from mantlet.audit.tree import ROOT, Tree
 
 PASSWORDS, SHELLS, NAMES, PAM, KEYS, GROUPS = (
     "passwords", "login-shells", "name-services", "pam", "authorized-keys", "group-members",
@@ -42,6 +42,10 @@ _finding = Remedy(
 def passwords(image: Image, policy: Policy) -> Iterator[Finding]:
     """No account has a password, and root is the only account with its number."""
     for tree in image.trees:
+        if tree.name == ROOT and not any(_table(tree, "/etc/passwd")):
+            yield _finding(
+                PASSWORDS, Severity.MEDIUM, tree.subject("/etc/passwd"), "accounts", "none: a boot makes them"
+            )
         shadow = {row[0]: row[1] for row in _table(tree, "/etc/shadow") if len(row) > 1}
         for row in _table(tree, "/etc/passwd"):
             name, password, number = row[0], row[1] if len(row) > 1 else "", row[2] if len(row) > 2 else ""
@@ -91,7 +95,8 @@ def group_members(image: Image, policy: Policy) -> Iterator[Finding]:
 def name_services(image: Image, policy: Policy) -> Iterator[Finding]:
     """Accounts come from the files of the image alone."""
     for tree in image.trees:
-        for line in tree.text("/etc/nsswitch.conf").splitlines():
+        text = tree.text("/etc/nsswitch.conf") or tree.text("/usr/etc/nsswitch.conf")
+        for line in text.splitlines():
             database, _, said = line.split("#", 1)[0].partition(":")
             sources = tuple(said.split())
             if database.strip() in _DATABASES and sources not in ((), ("files",)):
@@ -107,7 +112,7 @@ def name_services(image: Image, policy: Policy) -> Iterator[Finding]:
 def pam(image: Image, policy: Policy) -> Iterator[Finding]:
     """Nothing authenticates anybody: the image has no PAM."""
     for tree in image.trees:
-        for path in tree.below("/etc/pam.d", "/usr/lib/pam.d"):
+        for path in tree.below("/etc/pam.d", "/usr/etc/pam.d", "/usr/lib/pam.d"):
             lines = tree.text(path)
             opens = "pam_permit" in lines or "nullok" in lines
             yield _finding(

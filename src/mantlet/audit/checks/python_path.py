@@ -17,6 +17,7 @@ _AT_START = frozenset({"sitecustomize.py", "usercustomize.py", "sitecustomize.py
 _TOOLS = re.compile(
     r"/python3[^/]*/(site-packages/|dist-packages/)?(pip|ensurepip|idlelib|pdb\.py|code\.py)(/|$)"
 )
+_RUNNING = re.compile(r"Exec(Condition|Start|Reload|Stop)(Pre|Post)?(Ex)?")
 _PYTHON = re.compile(r"^[-+!:@|]*(?P<program>\S*/python[0-9.]*)\s+(?P<rest>.*)$")
 _finding = Remedy("remove the file from the image, and start Python as `python3 -I`").finding
 
@@ -46,7 +47,10 @@ def python_isolation(image: Image, policy: Policy) -> Iterator[Finding]:
         found = units.of(tree)
         for name in found.present():
             for setting in found.settings(name):
-                if not setting.name.startswith("Exec") or (match := _PYTHON.match(setting.value)) is None:
+                if (
+                    _RUNNING.fullmatch(setting.name) is None
+                    or (match := _PYTHON.match(setting.value)) is None
+                ):
                     continue
                 flags = "".join(
                     word[1:] for word in match["rest"].split()[:3] if re.fullmatch(r"-[A-Za-z]+", word)

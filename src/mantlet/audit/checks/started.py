@@ -12,7 +12,7 @@ from types import MappingProxyType
 from mantlet.audit import units
 from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
-from mantlet.audit.tree import FOLDERS, INITRD, ROOT, Tree
+from mantlet.audit.tree import INITRD, ROOT, Tree
 from mantlet.audit.units import Units
 
 GENERATORS, GPT_AUTO, SSH = "generators", "gpt-auto", "ssh-generator"
@@ -21,11 +21,7 @@ _GPT, _SSH_FILES = "systemd-gpt-auto-generator", ("systemd-ssh-generator", "syst
 # Whoever enables these by a preset means it.
 _NEVER = frozenset({"getty@.service", "debug-shell.service", "sshd.service", "ssh.service"})
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}")
-_FOLDERS = tuple(
-    f"{base}/systemd/{kind}"
-    for base in FOLDERS
-    for kind in ("system-generators", "system-environment-generators", "system-shutdown", "system-sleep")
-)
+_PLACE = re.compile(r"/systemd/system-(generators|environment-generators|shutdown|sleep)/[^/]+$")
 # What each known one does with input from outside the image.
 _KNOWN: Mapping[str, tuple[Severity, str]] = MappingProxyType(
     {
@@ -69,7 +65,11 @@ def generators(image: Image, policy: Policy) -> Iterator[Finding]:
 
 def generator_files(tree: Tree) -> tuple[str, ...]:
     """Return what lies where PID 1 looks for programs to run at boot, shutdown and sleep."""
-    return tuple(path for path in tree.below(*_FOLDERS) if tree.nodes[path].is_program)
+    return tuple(
+        path
+        for path, node in sorted(tree.nodes.items())
+        if node.is_program and _PLACE.search(path) is not None
+    )
 
 
 def gpt_auto(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -83,12 +83,15 @@ def ssh_generator(image: Image, policy: Policy) -> Iterator[Finding]:
 
 
 def started_units(image: Image, policy: Policy) -> Iterator[Finding]:
-    """A boot starts the units of the image's list and no others (images without a list have no findings)."""
+    """A boot starts the units of the image's list and no others; without a list, it starts some."""
     for tree in image.trees:
         listed = policy.units.get(tree.name)
+        found = units.of(tree)
+        if not found.files:
+            yield _finding(UNITS, Severity.MEDIUM, tree.subject("/"), "units of systemd", "none")
         if listed is None:
             continue
-        started = units.of(tree).started()
+        started = found.started()
         for name in sorted(started - listed):
             yield _finding(UNITS, Severity.MEDIUM, tree.subject(name), "a unit of the list", "one beside it")
         for name in sorted(listed - started):
