@@ -14,6 +14,7 @@ from pathlib import Path
 from mantlet.cli import release_check
 from mantlet.edge import files, output, release_files
 from mantlet.release import readiness, report, statement, summary
+from mantlet.release.build import image_to_value
 from mantlet.release.statement import ReleaseError
 from mantlet_measure import dsse
 
@@ -55,9 +56,8 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def make(arguments: argparse.Namespace) -> int:
     """Write the report and say in short what is in it, and what stands against a release on it."""
-    attacks = release_files.read_attacks(arguments.attacks)
     output.step(f"Auditing {arguments.build}…")
-    made = release_files.report_of(arguments.build, attacks)
+    made = release_files.report_of(arguments.build, arguments.attacks)
     data = report.encode(made)
     files.write_atomic(arguments.output, data)
     against = readiness.obstacles(made, waived={})
@@ -94,14 +94,14 @@ def sign(arguments: argparse.Namespace) -> int:
         output.document(
             {
                 "statement": str(arguments.output),
-                "image": dict(report.image_to_value(signed.image)),
+                "image": dict(image_to_value(signed.image)),
                 "report_sha256": signed.report_sha256.hex(),
                 "signed_by": [item.keyid for item in envelope.signatures],
                 "waived": dict(signed.waived),
             }
         )
         return 0
-    output.result(f"released  {signed.image.id} {signed.image.version}, epoch {signed.image.epoch}")
+    output.result(f"released  {signed.image.line}")
     output.result(f"          {arguments.output}, signed by {envelope.signatures[0].keyid}")
     for name, reason in signed.waived.items():
         output.result(f"          not tried: {name} ({reason})")

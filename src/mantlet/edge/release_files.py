@@ -19,16 +19,17 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from mantlet import __version__
 from mantlet.audit import engine
 from mantlet.audit import report as audit_report
-from mantlet.edge import appraisal, audited, files, operator_access, project
+from mantlet.edge import appraisal, audited, files, operator_access, project, release_attacks
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.prediction import DISK_NAME
-from mantlet.release import attack_results, audit_results, manifest, report, statement
-from mantlet.release.attack_results import AttackResults, Build
+from mantlet.edge.release_attacks import Attacked
+from mantlet.release import audit_results, manifest, report, statement
 from mantlet.release.audit_results import AuditResults
+from mantlet.release.build import Build
 from mantlet.release.report import Promise, Report
 from mantlet.release.statement import Release
 from mantlet_measure import dsse
-from mantlet_measure.errors import DecodeError, MantletError
+from mantlet_measure.errors import DecodeError
 from mantlet_measure.strictjson import Fields
 
 REPORT_NAME = "release-report.json"
@@ -59,26 +60,17 @@ def build_of(folder: Path) -> tuple[Build, manifest.Manifest]:
     return build, described
 
 
-def read_attacks(path: Path) -> AttackResults:
-    """Read what became of the attacks. DecodeError on anything else."""
-    return attack_results.decode(files.read(path, limit=attack_results.LIMIT, what=attack_results.WHAT))
-
-
-def report_of(folder: Path, attacks: AttackResults) -> Report:
+def report_of(folder: Path, attacks: Path) -> Report:
     """Audit the disk of a build folder, and put together what that and the attacks say of each rule.
 
-    Raises MantletError when the attacks were on another build, UnavailableError when the disk cannot be
-    looked at.
+    attacks: the results that `mantlet attack` wrote. Raises MantletError when they are of another build,
+    UnavailableError when the disk cannot be looked at.
     """
     build, described = build_of(folder)
-    if build != attacks.build:
-        raise MantletError(
-            f"attacks: expected those on the disk {build.disk_sha256.hex()} with the manifest "
-            f"{build.manifest_sha256.hex()}, found {attacks.build.disk_sha256.hex()} with "
-            f"{attacks.build.manifest_sha256.hex()}",
-            hint="attack this build, and take the results of that",
-        )
-    return assembled(described, audit_of(folder), attacks)
+    rules = promises()
+    attacked = release_attacks.read(attacks, rules=((rule.id, rule.attack) for rule in rules))
+    attacked.require(report.image_of(described.image), build.manifest_sha256)
+    return assembled(build, described, audit=audit_of(folder), attacked=attacked)
 
 
 def audit_of(folder: Path) -> AuditResults:
@@ -88,15 +80,19 @@ def audit_of(folder: Path) -> AuditResults:
     return audit_results.from_fields(Fields(found, audit_results.WHAT))
 
 
-def assembled(described: manifest.Manifest, audit: AuditResults, attacks: AttackResults) -> Report:
-    """Put together a report on the image of a manifest. DecodeError on one that a reader would refuse."""
+def assembled(
+    build: Build, described: manifest.Manifest, *, audit: AuditResults, attacked: Attacked
+) -> Report:
+    """Put together a report on a build. DecodeError on one that a reader would refuse."""
     made = Report(
         image=report.image_of(described.image),
+        build=build,
         registers=report.registers_of(described),
-        tool=__version__,
+        versions={**attacked.versions, "mantlet": __version__},
+        weakened_sha256=attacked.weakened_sha256,
         rules=promises(),
         audit=audit,
-        attacks=attacks,
+        attacks=attacked.attacks,
     )
     return report.decode(report.encode(made))
 

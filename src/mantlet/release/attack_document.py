@@ -40,12 +40,13 @@ def markdown(report: Report) -> str:
 
 def _build(report: Report) -> Iterator[str]:
     image, build = report.image, report.build
-    yield f"Image {image.id} {image.version}, epoch {image.epoch}:"
+    yield f"Image {image.line}:"
     yield ""
     yield f"- manifest `{build.manifest_sha256.hex()}`"
     yield f"- UKI `{build.uki_sha256.hex()}`"
     yield f"- root hash `{build.roothash.hex()}`"
     yield f"- disk `{build.disk_sha256.hex()}`"
+    yield f"- manifest of the weakened build, which controls ran on, `{report.weakened_sha256.hex()}`"
     for line in lines(report):
         yield f"- {_cell(' '.join(line.split()))}"
 
@@ -71,17 +72,22 @@ def _rule_cells(row: Row) -> Iterator[str]:
 def _attacks(report: Report) -> Iterator[str]:
     yield "| attack | what it tries | rules | verdict | control | facts |"
     yield "|---|---|---|---|---|---|"
-    for attack in report.attacks.attacks:
+    for attack in report.attacks:
         yield f"| {' | '.join(_attack_cells(attack))} |"
 
 
 def _attack_cells(attack: Attack) -> Iterator[str]:
     yield _code(attack.id)
     yield _cell(attack.title)
-    yield ", ".join(attack.rules)
+    yield ", ".join(attack.rules) or "–"
     yield _attack_verdict(attack.verdict)
-    yield attack.control.value if attack.control else "–"
-    yield _cell("; ".join(attack.facts)) or "–"
+    yield _control(attack)
+    yield _cell("; ".join((*attack.reasons, *attack.facts))) or "–"
+
+
+def _control(attack: Attack) -> str:
+    control = attack.control
+    return control.kind if control.verdict is None else f"{control.kind}: {control.verdict}"
 
 
 def _explained(report: Report) -> Iterator[str]:

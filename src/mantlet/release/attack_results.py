@@ -1,27 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of the attacks on a build, as `mantlet attack` writes it (docs/formats.md, *attacks.json*).
+"""What became of the attacks on a build, as a release report has it (docs/formats.md, *Release report*).
 
-Owns the strict decoding and the order of the verdicts. It judges no boot; of a judgement it believes no more
-than its control shows.
+Owns the types, their JSON, and the order of the verdicts. `mantlet attack` writes a document of its own, with
+times in it (`mantlet.attack.document`); of a verdict no more is believed here than its control shows.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mantlet_measure import strictjson
-from mantlet_measure.errors import DecodeError
+from mantlet.release.build import LINE
 from mantlet_measure.strictjson import Fields
 
-FORMAT = "mantlet-attacks/v1"
-WHAT = "attacks.json"
-LIMIT = 4 << 20
 # What a verdict hangs on beside the image.
 REQUIRED_VERSIONS = ("firmware", "qemu", "swtpm")
-LINE = r"[^\x00-\x1f]+"
 RULE_ID = r"[A-Z][0-9]{2}"
-_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
-_ATTACKS, _RULES, _FACTS, _VERSIONS = 1024, 512, 64, 32
+NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
+_ATTACKS, _ITEMS, _VERSIONS, _LINE_SIZE = 1024, 512, 32, 400
 
 
 class Verdict(StrEnum):
@@ -34,7 +29,7 @@ class Verdict(StrEnum):
     LIMIT = "limit"
     """It succeeds, as is stated: nothing is claimed against it."""
     NOT_RUN = "not-run"
-    """It could not be tried."""
+    """It could not be tried, or was not."""
     VOID = "void"
     """Its control did not show that a success would have been seen."""
     BREACH = "breach"
@@ -52,138 +47,104 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
-    """The build that was looked at and attacked: SHA-256 of its manifest, UKI and disk, and its root hash."""
+class Control:
+    """The same attack where one thing is weaker; `kind` says what. verdict: None when it was not run."""
 
-    manifest_sha256: bytes
-    uki_sha256: bytes
-    roothash: bytes
-    disk_sha256: bytes
+    kind: str
+    verdict: Verdict | None
+    facts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """One attack: the rules that it tries, its verdict, that of its control, the facts behind both.
+    """One attack: the rules that it tries, its verdict, its control, and the facts behind it.
 
-    control: None where there was none to run.
+    rules: none for an attack that tries more than the rules say. reasons: of a breach, of a control that is
+    void, of what was not run.
     """
 
     id: str
     title: str
     rules: tuple[str, ...]
     verdict: Verdict
-    control: Verdict | None
+    control: Control
+    reasons: tuple[str, ...]
     facts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttackResults:
-    """The attacks on one build by their ids, and the versions of what it ran on."""
-
-    build: Build
-    versions: Mapping[str, str]
-    attacks: tuple[Attack, ...]
-
-
-def decode(data: bytes) -> AttackResults:
-    """Decode the canonical bytes of attacks.json, at most 4 MiB. DecodeError on anything else."""
-    results = from_fields(Fields(strictjson.decode(data, what=WHAT, limit=LIMIT), WHAT))
-    if strictjson.encode(to_value(results)) != data:
-        raise DecodeError(WHAT, expected="canonical JSON", found="another spelling of the same document")
-    return results
-
-
-def from_fields(fields: Fields) -> AttackResults:
-    """Decode the object that `to_value` returns, all of it. DecodeError on anything else."""
-    fields.constant("format", FORMAT)
-    build = build_from_fields(fields.fields("build"))
-    versions = versions_from_fields(fields, required=REQUIRED_VERSIONS)
+def attacks_from_fields(fields: Fields) -> tuple[Attack, ...]:
+    """Decode the member `attacks`. DecodeError on anything but attacks by ascending id."""
     attacks = tuple(
         _attack(Fields(item, f"{fields.what}: attack {number}"))
         for number, item in enumerate(fields.sequence("attacks", limit=_ATTACKS), 1)
     )
-    fields.done()
     names = [attack.id for attack in attacks]
     if not names or names != sorted(set(names)):
         fields.refuse("attacks", "attacks by ascending id, each once, at least one")
-    return AttackResults(build=build, versions=versions, attacks=attacks)
+    return attacks
 
 
-def to_value(results: AttackResults) -> Mapping[str, object]:
-    """Return the results as JSON has them."""
-    return {
-        "format": FORMAT,
-        "build": build_to_value(results.build),
-        "versions": dict(results.versions),
-        "attacks": [_to_value(attack) for attack in results.attacks],
-    }
-
-
-def build_from_fields(fields: Fields) -> Build:
-    """Decode the digests of a build, all of them."""
-    build = Build(
-        manifest_sha256=fields.hex("manifest_sha256", 32),
-        uki_sha256=fields.hex("uki_sha256", 32),
-        roothash=fields.hex("roothash", 32),
-        disk_sha256=fields.hex("disk_sha256", 32),
-    )
-    fields.done()
-    return build
-
-
-def build_to_value(build: Build) -> Mapping[str, str]:
-    """Return the digests of a build as JSON has them."""
-    return {
-        "manifest_sha256": build.manifest_sha256.hex(),
-        "uki_sha256": build.uki_sha256.hex(),
-        "roothash": build.roothash.hex(),
-        "disk_sha256": build.disk_sha256.hex(),
-    }
-
-
-def versions_from_fields(fields: Fields, *, required: Sequence[str]) -> Mapping[str, str]:
-    """Decode the member `versions`, a line each. DecodeError when one of `required` is missing."""
+def versions_from_fields(fields: Fields) -> Mapping[str, str]:
+    """Decode the member `versions`, a line for each program, firmware and TPM among them."""
     members = fields.mapping("versions")
-    if len(members) > _VERSIONS or not set(required) <= set(members):
-        fields.refuse("versions", f"at most {_VERSIONS}, {', '.join(required)} among them")
+    if len(members) > _VERSIONS or not set(REQUIRED_VERSIONS) <= set(members):
+        fields.refuse("versions", f"at most {_VERSIONS}, {', '.join(REQUIRED_VERSIONS)} among them")
     texts = Fields(members, f"{fields.what}: versions")
-    return {name: texts.text(name, pattern=LINE, limit=256) for name in sorted(members)}
+    return {name: texts.text(name, pattern=LINE, limit=_LINE_SIZE) for name in sorted(members)}
+
+
+def attack_to_value(attack: Attack) -> Mapping[str, object]:
+    """Return an attack as JSON has it."""
+    control = attack.control
+    return {
+        "id": attack.id,
+        "title": attack.title,
+        "rules": list(attack.rules),
+        "verdict": attack.verdict.value,
+        "control": {
+            "kind": control.kind,
+            "verdict": None if control.verdict is None else control.verdict.value,
+            "facts": list(control.facts),
+        },
+        "reasons": list(attack.reasons),
+        "facts": list(attack.facts),
+    }
 
 
 def _attack(fields: Fields) -> Attack:
-    rules = _texts(fields, "rules", pattern=RULE_ID, limit=_RULES)
-    if not rules or list(rules) != sorted(set(rules)):
-        fields.refuse("rules", "ids of rules, ascending, each once, at least one")
+    rules = _texts(fields, "rules", pattern=RULE_ID)
+    if list(rules) != sorted(set(rules)):
+        fields.refuse("rules", "ids of rules, ascending, each once")
     attack = Attack(
-        id=fields.text("id", pattern=_NAME, limit=80),
-        title=fields.text("title", pattern=LINE, limit=256),
+        id=fields.text("id", pattern=NAME, limit=80),
+        title=fields.text("title", pattern=LINE, limit=_LINE_SIZE),
         rules=rules,
         verdict=_verdict(fields, "verdict"),
-        control=None if fields.value("control") is None else _verdict(fields, "control"),
-        facts=_texts(fields, "facts", pattern=LINE, limit=_FACTS),
+        control=_control(fields.fields("control")),
+        reasons=_texts(fields, "reasons", pattern=LINE),
+        facts=_texts(fields, "facts", pattern=LINE),
     )
     fields.done()
-    if attack.verdict.shows_something and attack.control is not Verdict.BREACH:
+    if attack.verdict.shows_something and attack.control.verdict is not Verdict.BREACH:
         fields.refuse("verdict", f"{Verdict.VOID}, for its control is no {Verdict.BREACH}")
     return attack
+
+
+def _control(fields: Fields) -> Control:
+    control = Control(
+        kind=fields.text("kind", pattern=NAME, limit=80),
+        verdict=None if fields.value("verdict") is None else _verdict(fields, "verdict"),
+        facts=_texts(fields, "facts", pattern=LINE),
+    )
+    fields.done()
+    return control
 
 
 def _verdict(fields: Fields, name: str) -> Verdict:
     return Verdict(fields.text(name, pattern="|".join(Verdict)))
 
 
-def _texts(fields: Fields, name: str, *, pattern: str, limit: int) -> tuple[str, ...]:
-    items = fields.sequence(name, limit=limit)
+def _texts(fields: Fields, name: str, *, pattern: str) -> tuple[str, ...]:
+    items: Sequence[object] = fields.sequence(name, limit=_ITEMS)
     texts = Fields({str(number): item for number, item in enumerate(items)}, f"{fields.what}: {name}")
-    return tuple(texts.text(str(number), pattern=pattern) for number in range(len(items)))
-
-
-def _to_value(attack: Attack) -> Mapping[str, object]:
-    return {
-        "id": attack.id,
-        "title": attack.title,
-        "rules": list(attack.rules),
-        "verdict": attack.verdict.value,
-        "control": None if attack.control is None else attack.control.value,
-        "facts": list(attack.facts),
-    }
+    return tuple(texts.text(str(number), pattern=pattern, limit=_LINE_SIZE) for number in range(len(items)))

@@ -9,7 +9,7 @@ too. A breach, a void control and an unexplained finding cannot be waived.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mantlet.release.attack_results import Verdict
+from mantlet.release.attack_results import Attack, Verdict
 from mantlet.release.audit_results import CheckVerdict
 from mantlet.release.report import Report
 
@@ -86,21 +86,25 @@ def _of_audit(report: Report) -> Iterator[Obstacle]:
 
 
 def _of_attacks(report: Report) -> Iterator[Obstacle]:
-    for attack in report.attacks.attacks:
+    for attack in report.attacks:
         if attack.verdict is Verdict.BREACH:
             yield Obstacle(
-                subject=f"attack {attack.id} on {', '.join(attack.rules)}",
+                subject=_named(attack),
                 expected="no effect, or a machine that is off",
-                found=f"a breach ({'; '.join(attack.facts) or 'no fact is given'})",
+                found=f"a breach ({'; '.join(attack.reasons) or 'for no stated reason'})",
                 hint=f"close it; then `mantlet attack BUILD-DIR --only {attack.id}`",
             )
         elif attack.verdict is Verdict.VOID:
             yield Obstacle(
-                subject=f"attack {attack.id} on {', '.join(attack.rules)}",
+                subject=_named(attack),
                 expected="a control in which it succeeds",
-                found=f"a control that is {attack.control or 'not there'}",
+                found="; ".join(attack.reasons) or f"one that is {attack.control.verdict or 'not run'}",
                 hint="mend the attack or its control: so it shows nothing",
             )
+
+
+def _named(attack: Attack) -> str:
+    return f"attack {attack.id} on {', '.join(attack.rules)}" if attack.rules else f"attack {attack.id}"
 
 
 def _of_rules(report: Report, waived: Mapping[str, str]) -> Iterator[Obstacle]:

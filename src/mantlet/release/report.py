@@ -10,11 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mantlet.release import attack_results, audit_results
-from mantlet.release.attack_results import LINE, RULE_ID, AttackResults, Build, Verdict
+from mantlet.release.attack_results import NAME, RULE_ID, Attack, Verdict
 from mantlet.release.audit_results import AuditResults, CheckVerdict
+from mantlet.release.build import (
+    LINE,
+    Build,
+    ReleasedImage,
+    build_from_fields,
+    build_to_value,
+    image_from_fields,
+    image_to_value,
+)
 from mantlet.release.reference_values import ImageIdentity, Manifest
 from mantlet_measure import strictjson
-from mantlet_measure.deployment import EPOCH_LIMIT, ID_PATTERN, VERSION_PATTERN
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import ALL_BANKS, Register
 from mantlet_measure.strictjson import Fields
@@ -24,18 +32,8 @@ WHAT = "release report"
 LIMIT = 8 << 20
 CLASSES = ("closed", "measured", "limit")
 STATUSES = ("kept", "open")
-_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 _PLATFORM = r"[a-z0-9][a-z0-9-]{0,30}"
 _RULES = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasedImage:
-    """Which image it is, in words."""
-
-    id: str
-    version: str
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,26 +65,24 @@ class Row:
 class Report:
     """What was looked at and attacked before a release, and what came of it.
 
-    registers: the reference values of the enforced registers, by platform and bank; tool: its version.
+    registers: the reference values of the enforced registers, by platform and bank; versions: of this tool,
+    and of what the attacks ran on; weakened_sha256: of the manifest of the build that controls ran on.
     """
 
     image: ReleasedImage
+    build: Build
     registers: Mapping[str, Mapping[str, Mapping[int, bytes]]]
-    tool: str
+    versions: Mapping[str, str]
+    weakened_sha256: bytes
     rules: tuple[Promise, ...]
     audit: AuditResults
-    attacks: AttackResults
-
-    @property
-    def build(self) -> Build:
-        """The digests of the build."""
-        return self.attacks.build
+    attacks: tuple[Attack, ...]
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """Each rule with its verdicts, in the order of the rules."""
         worst: dict[str, Verdict] = {}
-        for attack in self.attacks.attacks:
+        for attack in self.attacks:
             for rule in attack.rules:
                 worst[rule] = max(worst.get(rule, Verdict.INERT), attack.verdict, key=lambda item: item.rank)
         return tuple(
@@ -133,14 +129,16 @@ def decode(data: bytes) -> Report:
         fields.refuse("rules", "rules, each once, at least one")
     report = Report(
         image=image_from_fields(fields.fields("image")),
+        build=build_from_fields(fields.fields("build")),
         registers=_registers(fields),
-        tool=fields.text("tool", pattern=LINE, limit=64),
+        versions=attack_results.versions_from_fields(fields),
+        weakened_sha256=fields.hex("weakened_sha256", 32),
         rules=rules,
         audit=audit_results.from_fields(fields.fields("audit")),
-        attacks=attack_results.from_fields(fields.fields("attacks")),
+        attacks=attack_results.attacks_from_fields(fields),
     )
     fields.done()
-    if unknown := {rule for attack in report.attacks.attacks for rule in attack.rules} - set(names):
+    if unknown := {rule for attack in report.attacks for rule in attack.rules} - set(names):
         raise DecodeError(WHAT, expected="attacks on rules of the report", found=f"one on {min(unknown)}")
     if encode(report) != data:
         raise DecodeError(
@@ -156,6 +154,7 @@ def to_value(report: Report) -> Mapping[str, object]:
     return {
         "format": FORMAT,
         "image": image_to_value(report.image),
+        "build": build_to_value(report.build),
         "registers": {
             platform: {
                 bank: {str(register): value.hex() for register, value in values.items()}
@@ -163,27 +162,12 @@ def to_value(report: Report) -> Mapping[str, object]:
             }
             for platform, banks in report.registers.items()
         },
-        "tool": report.tool,
+        "versions": dict(report.versions),
+        "weakened_sha256": report.weakened_sha256.hex(),
         "rules": [_row_to_value(row) for row in report.rows],
         "audit": audit_results.to_value(report.audit),
-        "attacks": attack_results.to_value(report.attacks),
+        "attacks": [attack_results.attack_to_value(attack) for attack in report.attacks],
     }
-
-
-def image_from_fields(fields: Fields) -> ReleasedImage:
-    """Decode which image it is, all of it."""
-    image = ReleasedImage(
-        id=fields.text("id", pattern=ID_PATTERN),
-        version=fields.text("version", pattern=VERSION_PATTERN),
-        epoch=fields.integer("epoch", 1, EPOCH_LIMIT),
-    )
-    fields.done()
-    return image
-
-
-def image_to_value(image: ReleasedImage) -> Mapping[str, object]:
-    """Return which image it is as JSON has it."""
-    return {"id": image.id, "version": image.version, "epoch": image.epoch}
 
 
 def _promise(fields: Fields) -> Promise:
@@ -194,8 +178,8 @@ def _promise(fields: Fields) -> Promise:
         title=fields.text("title", pattern=LINE, limit=256),
         kind=kind,
         status=fields.text("status", pattern="|".join(STATUSES)) if fields.has("status") else None,
-        check=None if check is None else fields.text("check", pattern=_NAME, limit=80),
-        attack=None if attack is None else fields.text("attack", pattern=_NAME, limit=80),
+        check=None if check is None else fields.text("check", pattern=NAME, limit=80),
+        attack=None if attack is None else fields.text("attack", pattern=NAME, limit=80),
     )
     # Derived: that they are the right ones is seen when the report is encoded again.
     fields.value("check_verdict")

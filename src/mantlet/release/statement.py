@@ -11,10 +11,19 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from mantlet.release import attack_results, manifest, readiness, report
-from mantlet.release.attack_results import LINE, Build
+from mantlet.release import manifest, readiness, report
+from mantlet.release.attack_results import NAME
+from mantlet.release.build import (
+    LINE,
+    Build,
+    ReleasedImage,
+    build_from_fields,
+    build_to_value,
+    image_from_fields,
+    image_to_value,
+)
 from mantlet.release.readiness import Obstacle
-from mantlet.release.report import ReleasedImage, Report
+from mantlet.release.report import Report
 from mantlet_measure import dsse, strictjson
 from mantlet_measure.dsse import Envelope
 from mantlet_measure.errors import DecodeError, MantletError
@@ -23,7 +32,6 @@ from mantlet_measure.strictjson import Fields
 FORMAT = "mantlet-release/v1"
 PAYLOAD_TYPE = "application/vnd.mantlet.release+json"
 WHAT = "release statement"
-_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 _WAIVED = 64
 # 9999-12-31, the last day that RFC 3339 can write.
 _LATEST = 253_402_300_799
@@ -67,8 +75,8 @@ def encode(statement: Statement) -> bytes:
     return strictjson.encode(
         {
             "format": FORMAT,
-            "image": report.image_to_value(statement.image),
-            "build": attack_results.build_to_value(statement.build),
+            "image": image_to_value(statement.image),
+            "build": build_to_value(statement.build),
             "report_sha256": statement.report_sha256.hex(),
             "created": statement.created,
             "waived": dict(statement.waived),
@@ -88,10 +96,10 @@ def decode(payload: bytes) -> Statement:
         fields.refuse("waived", f"at most {_WAIVED} attacks")
     reasons = fields.fields("waived")
     for name in names:
-        Fields({"name": name}, reasons.what).text("name", pattern=_NAME, limit=80)
+        Fields({"name": name}, reasons.what).text("name", pattern=NAME, limit=80)
     statement = Statement(
-        image=report.image_from_fields(fields.fields("image")),
-        build=attack_results.build_from_fields(fields.fields("build")),
+        image=image_from_fields(fields.fields("image")),
+        build=build_from_fields(fields.fields("build")),
         report_sha256=fields.hex("report_sha256", 32),
         created=fields.integer("created", 0, _LATEST),
         waived={name: reasons.text(name, pattern=LINE, limit=256) for name in names},
@@ -177,7 +185,7 @@ def authenticate(
 
 
 def _differences(expected: Build, found: Build, whose: str) -> tuple[Obstacle, ...]:
-    wanted, had = attack_results.build_to_value(expected), attack_results.build_to_value(found)
+    wanted, had = build_to_value(expected), build_to_value(found)
     return tuple(
         Obstacle(
             subject=f"{name} of {whose}",
@@ -194,8 +202,8 @@ def _other_images(signed: ReleasedImage, *others: ReleasedImage) -> tuple[Obstac
     return tuple(
         Obstacle(
             subject="image of the release",
-            expected=f"{signed.id} {signed.version}, epoch {signed.epoch}",
-            found=f"{other.id} {other.version}, epoch {other.epoch}",
+            expected=signed.line,
+            found=other.line,
             hint="use report, statement, manifest and build folder of one and the same build",
         )
         for other in others

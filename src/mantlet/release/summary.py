@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from mantlet.release.attack_results import Verdict
 from mantlet.release.audit_results import CheckVerdict
+from mantlet.release.build import image_to_value
 from mantlet.release.report import Report, Row
 from mantlet.release.statement import Release
 
@@ -43,7 +44,7 @@ def summary(report: Report) -> Summary:
     tried = [row for row in kept if row.attack is not None and row.attack.shows_something]
     rest = [row for row in kept if row not in tried]
     checked = [row for row in rest if _checked(row)]
-    counted = Counter(attack.verdict for attack in report.attacks.attacks)
+    counted = Counter(attack.verdict for attack in report.attacks)
     return Summary(
         rules=len(report.rules),
         kept=len(kept),
@@ -67,18 +68,14 @@ def release_to_value(release: Release) -> dict[str, object]:
     """Return a release that was believed, in short, as JSON."""
     statement, said = release.statement, summary(release.report)
     return {
-        "image": {
-            "id": statement.image.id,
-            "version": statement.image.version,
-            "epoch": statement.image.epoch,
-        },
+        "image": dict(image_to_value(statement.image)),
         "signed_by": list(release.keyids),
         "created": statement.created,
         "report_sha256": statement.report_sha256.hex(),
         "disk_sha256": statement.build.disk_sha256.hex(),
         "waived": dict(statement.waived),
         **summary_to_value(said),
-        "versions": dict(release.report.attacks.versions),
+        "versions": dict(release.report.versions),
     }
 
 
@@ -103,7 +100,7 @@ def release_lines(release: Release) -> Iterator[str]:
     """Yield a release that was believed, in short, line by line."""
     statement = release.statement
     image, when = statement.image, datetime.fromtimestamp(statement.created, UTC)
-    yield f"RELEASED  image {image.id} {image.version}, epoch {image.epoch}, on {when:%Y-%m-%d}"
+    yield f"RELEASED  image {image.line}, on {when:%Y-%m-%d}"
     yield from (f"          signed by key {keyid}" for keyid in release.keyids)
     yield from (f"          {line}" for line in lines(release.report))
     for attack, reason in statement.waived.items():
@@ -124,7 +121,7 @@ def lines(report: Report) -> Iterator[str]:
     yield f"audit     {said.checks} checks, {said.findings} findings, {said.explained} explained"
     counted = (f"{count} {verdict}" for verdict, count in said.attacks.items() if count)
     yield f"attacks   {sum(said.attacks.values())}: {', '.join(counted)}"
-    yield f"tried on  {', '.join(f'{name} {text}' for name, text in report.attacks.versions.items())}"
+    yield f"tried on  {', '.join(f'{name} {text}' for name, text in report.versions.items())}"
 
 
 def _named(ids: tuple[str, ...]) -> str:

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from mantlet.cli import main
 from mantlet.edge import release_files
-from mantlet.release import attack_results, report, statement
 from mantlet.release import manifest as manifests
+from mantlet.release import report, statement
 from mantlet.release.attack_results import Attack, Verdict
-from mantlet_measure import dsse, strictjson
+from mantlet_measure import dsse
 from tests.authority import Authority
 from tests.machine import Machine
 from tests.served import Front, served
@@ -70,8 +70,7 @@ def write_report(folder: Path, *, attacks: tuple[Attack, ...] = ATTACKS) -> None
     """Write the report on a build folder beside it, had these been the attacks."""
     made = report_of((folder / "measurements.json").read_bytes())
     build, _ = release_files.build_of(folder)
-    results = dataclasses.replace(made.attacks, build=build, attacks=attacks)
-    data = report.encode(dataclasses.replace(made, attacks=results))
+    data = report.encode(dataclasses.replace(made, build=build, attacks=attacks))
     (folder.parent / "report.json").write_bytes(data)
 
 
@@ -246,14 +245,3 @@ def test_a_release_key_of_another_kind_is_refused(
     (tmp_path / "release.key").write_bytes(pem if kind == "another key" else b"no key")
     assert sign(folder) == 1
     assert "expected an unencrypted Ed25519 private key in PEM" in capsys.readouterr().err
-
-
-def test_a_report_on_attacks_against_another_build_is_not_made(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    results = report_of((folder / "measurements.json").read_bytes()).attacks
-    (tmp_path / "attacks.json").write_bytes(strictjson.encode(attack_results.to_value(results)))
-    words = ["release", "report", str(folder), "--attacks", str(tmp_path / "attacks.json")]
-    assert main([*words, "--output", str(tmp_path / "report.json")], {}) == 1
-    assert "attacks: expected those on the disk" in capsys.readouterr().err
-    assert not (tmp_path / "report.json").exists()

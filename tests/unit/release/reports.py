@@ -5,8 +5,9 @@ import hashlib
 
 from mantlet.release import manifest as manifests
 from mantlet.release import report as reports
-from mantlet.release.attack_results import Attack, AttackResults, Build, Verdict
+from mantlet.release.attack_results import Attack, Control, Verdict
 from mantlet.release.audit_results import AuditResults, Finding
+from mantlet.release.build import Build
 from mantlet.release.report import Promise, Report
 from tests.unit.release.samples import MANIFEST
 
@@ -27,13 +28,19 @@ EXPLAINED = Finding(
     hint="remove it",
     reason="nobody reads it",
 )
-VERSIONS = {"firmware": "OVMF 2026.08", "qemu": "11.0.0", "swtpm": "0.10.1"}
+VERSIONS = {"firmware": "OVMF 2026.08", "mantlet": "0.1.0", "qemu": "11.0.0", "swtpm": "0.10.1"}
 
 
 def attack(name: str, verdict: Verdict, *rules: str, control: Verdict | None = Verdict.BREACH) -> Attack:
     """An attack with a working control, unless told otherwise."""
     return Attack(
-        id=name, title=f"Try {name}", rules=rules, verdict=verdict, control=control, facts=("ended: off",)
+        id=name,
+        title=f"Try {name}",
+        rules=rules,
+        verdict=verdict,
+        control=Control(kind="weakened-build", verdict=control, facts=("ended: serving",)),
+        reasons=() if verdict.shows_something else (f"reason of {name}",),
+        facts=("ended: off",),
     )
 
 
@@ -60,8 +67,10 @@ def report_of(manifest: bytes = MANIFEST_BYTES) -> Report:
     described = manifests.decode(manifest)
     return Report(
         image=reports.image_of(described.image),
+        build=build_of(manifest),
         registers=reports.registers_of(described),
-        tool="0.1.0",
+        versions=VERSIONS,
+        weakened_sha256=bytes(32),
         rules=RULES,
         audit=AuditResults(
             image=described.image.id,
@@ -69,5 +78,5 @@ def report_of(manifest: bytes = MANIFEST_BYTES) -> Report:
             checks={"getty": "No getty.", "words": "No word."},
             findings=(EXPLAINED,),
         ),
-        attacks=AttackResults(build=build_of(manifest), versions=VERSIONS, attacks=ATTACKS),
+        attacks=ATTACKS,
     )

@@ -52,7 +52,7 @@ def test_the_document_says_of_which_build_it_is_and_what_it_ran_on() -> None:
 
 
 def test_a_breach_is_told_in_bold_and_nothing_explained_is_said() -> None:
-    results = dataclasses.replace(REPORT.attacks, attacks=(attack("keyboard", Verdict.BREACH, "A01"),))
+    results = (attack("keyboard", Verdict.BREACH, "A01"),)
     audit = dataclasses.replace(REPORT.audit, findings=(dataclasses.replace(EXPLAINED, reason=None),))
     text = attack_document.markdown(dataclasses.replace(REPORT, attacks=results, audit=audit))
     assert rows(text, "Rules")[0][-1] == "**breach**"
@@ -66,7 +66,7 @@ def test_the_summary_counts_what_shows_a_promise_and_names_what_does_not() -> No
     assert (said.tried, said.checked, said.neither) == (2, 1, ())
     assert (said.checks, said.findings, said.explained) == (2, 0, 1)
     assert said.attacks[Verdict.INERT] == 2
-    untried = dataclasses.replace(REPORT.attacks, attacks=(attack("z", Verdict.INERT, "P01"),))
+    untried = (attack("z", Verdict.INERT, "P01"),)
     audit = dataclasses.replace(REPORT.audit, checks={"words": "No word."})
     bare = summary.summary(dataclasses.replace(REPORT, attacks=untried, audit=audit))
     assert (bare.tried, bare.checked, bare.neither) == (0, 1, ("A01", "A02"))
