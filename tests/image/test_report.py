@@ -40,7 +40,7 @@ def test_the_report_has_every_rule_with_the_verdicts_on_this_build_and_is_the_sa
         words = ["release", "report", str(built.directory), "--attacks", str(attacks)]
         assert main([*words, "--output", str(path), "--json"], {}) == 0
         against = json.loads(capsys.readouterr().out)["against"]
-        assert [line for line in against if "it was not run" not in line] == []
+        assert not any(line.startswith(("attack", "image", "audit", "waiver")) for line in against)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     made = report.decode(paths[0].read_bytes())
     rules = operator_access.read().rules
