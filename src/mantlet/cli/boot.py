@@ -33,6 +33,11 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     parser.add_argument("--memory", type=int, default=2048, metavar="MIB", help="its memory (2048)")
     parser.add_argument("--processors", type=int, default=2, metavar="N", help="its processors (2)")
+    parser.add_argument(
+        "--way-out",
+        action="store_true",
+        help="let the machine connect outwards, as one whose deployment has --fetch must (default: it cannot)",
+    )
     parser.set_defaults(handler=run)
 
 
@@ -46,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
         memory_mib=arguments.memory,
         processors=arguments.processors,
+        way_out=arguments.way_out,
     )
     machine = new_machine(
         arguments.state or project.state_folder() / "machine", hardware, port=arguments.port

@@ -48,6 +48,8 @@ class Hardware:
     weights: Path | None = None
     memory_mib: int = 2048
     processors: int = 2
+    # Whether what the guest starts gets out, through the host; a machine that fetches its weights needs it.
+    way_out: bool = False
     firmware: str = accelerator.FIRMWARE
     # Further options of QEMU's own network, each with a comma before it: what its DHCP says.
     network: str = ""
@@ -208,6 +210,8 @@ class Machine:
 
     def _command(self, control: Path, variables: Path) -> list[str]:
         hardware = self.hardware
+        restrict = "off" if hardware.way_out else "on"
+        forward = f"hostfwd=tcp:127.0.0.1:{self.port}-:443"
         words = [
             *("qemu-system-x86_64", *accelerator.machine_words(hardware.firmware), *self.accelerator.words),
             *("-m", str(hardware.memory_mib), "-smp", str(hardware.processors)),
@@ -222,7 +226,7 @@ class Machine:
             words += _disk("weights", hardware.weights, writable=False)
         words += [
             # `restrict`: nothing that the guest starts gets out; what we forward gets in.
-            *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:443{hardware.network}"),
+            *("-netdev", f"user,id=net,restrict={restrict},{forward}{hardware.network}"),
             *("-device", "virtio-net-pci,netdev=net,romfile="),
             *("-chardev", f"file,id=serial,path={self.serial}", "-serial", "chardev:serial"),
             *("-qmp", f"unix:{control.with_name('qmp')},server=on,wait=off", *hardware.extra),
