@@ -86,14 +86,15 @@ class StockGuest:
             process.run(self.tools.command(argv, ro=[raw], rw=[self.folder]))
         for name in ("dev", "proc", "sys", "run", "mnt"):
             (root / name).mkdir(parents=True)
+        for name in ("bin", "lib", "lib64"):
+            (root / "usr" / name).mkdir(parents=True)
+            (root / name).symlink_to(f"usr/{name}")
         programs = {path: self.tools.root / path[1:] for path in _FROM_TOOLS}
         programs |= {path: image / path[1:] for path in _FROM_IMAGE}
         for path in (*self._libraries(list(programs.values())), *_LIBRARIES):
             programs[path] = self.tools.root / path[1:]
         for path, source in programs.items():
             _place(source, root / path[1:])
-        for name, target in (("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")):
-            (root / name).symlink_to(target)
         (root / "usr/sbin/modprobe").symlink_to("../bin/kmod")
         shutil.copytree(image / "usr/lib/modules", root / "usr/lib/modules", symlinks=True)
         (root / "script").write_text(script)
@@ -112,6 +113,6 @@ class StockGuest:
 
 
 def _place(source: Path, target: Path) -> None:
-    """Copy a file, and under every name that its folder's links give it, its content."""
+    """Copy a file, through links, to where the guest expects it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, target)
