@@ -189,6 +189,45 @@ def test_the_runtime_hears_a_unix_socket_and_its_command_line_is_the_policys(ren
     assert not {"--tools", "--metrics", "--props", "--log-file", "--rpc", "--port"} & set(words)
 
 
+def test_the_runtime_may_call_what_is_listed_and_nothing_that_starts_or_reaches_another(
+    rendered: Path,
+) -> None:
+    calls = Unit(rendered / "mantlet-runtime@.service")["SystemCallFilter"].split()
+    # systemd.exec(5): a list without ~ allows; a name with @ would be a group of calls that grows.
+    assert calls == sorted(set(calls))
+    assert [call for call in calls if not re.fullmatch(r"[a-z0-9_]+", call)] == []
+    assert not set(calls) & {
+        *("bpf", "connect", "execve", "execveat", "fork", "io_uring_setup", "keyctl", "kill", "memfd_create"),
+        *("mount", "perf_event_open", "prctl", "process_vm_readv", "ptrace", "setns", "unlink", "unshare"),
+        *("userfaultfd", "vfork"),
+    }
+
+
+def test_the_runtimes_memory_is_bounded_and_never_swapped(rendered: Path) -> None:
+    unit = Unit(rendered / "mantlet-runtime@.service")
+    assert 0 < int(unit["MemoryMax"].removesuffix("%")) < 100
+    assert unit["MemorySwapMax"] == unit["MemoryZSwapMax"] == unit["LimitCORE"] == "0"
+
+
+@pytest.mark.parametrize("name", set(LIMITS) - {"mantlet-boot.service"})
+def test_a_sandbox_executes_its_own_program_and_libraries_alone(rendered: Path, name: str) -> None:
+    unit = Unit(rendered / name)
+    program = unit["ExecStart"].split()[0]
+    program = {"/usr/bin/python3": "/usr/bin/python3.14"}.get(program, program)
+    assert unit["NoExecPaths"] == "/"
+    first, *libraries = unit["ExecPaths"].split()
+    assert first == program
+    assert all(path.startswith("/usr/lib/") and "systemd" not in path for path in libraries)
+
+
+def test_who_answers_for_evidence_cannot_reach_the_runtimes_socket(rendered: Path) -> None:
+    serve, runtime = Unit(rendered / "mantlet-serve.service"), Unit(rendered / "mantlet-runtime@.service")
+    groups = {serve["Group"], *serve["SupplementaryGroups"].split()}
+    assert runtime["Group"] not in groups
+    assert runtime["RuntimeDirectoryMode"] == "0750"
+    assert "-/run/mantlet-runtime" in serve["InaccessiblePaths"].split()
+
+
 def test_the_runtime_declaration_is_one_that_the_agent_takes() -> None:
     runtime = configuration.read_runtime(strictjson.encode(policy("runtime/llama-server.yaml")))
     assert (runtime.name, str(runtime.socket)) == ("llama-server", "/run/mantlet-runtime/llama.sock")
