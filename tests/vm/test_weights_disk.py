@@ -12,16 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.tiny_gguf import tiny_gguf
+from tests.vm.tpm_trace import Trace
 
 from mantlet.cli.boot import SERVING
 from mantlet.client import chat
 from mantlet.edge.machine import Line, Machine
 from mantlet_measure.errors import MantletError
-from tests.tiny_gguf import tiny_gguf
 from tests.vm import pack_damage, tpm_trace
 from tests.vm.pack_damage import Pack
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
-from tests.vm.tpm_trace import Trace
 
 pytestmark = pytest.mark.vm
 

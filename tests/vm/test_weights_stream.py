@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.tiny_gguf import tiny_gguf
+from tests.vm.tpm_trace import Trace
 
 from mantlet.cli.boot import SERVING
 from mantlet.client import chat
 from mantlet.edge.machine import Line, Machine
 from mantlet_measure.body import CHUNK_SIZE, OFFSET, TAG_SIZE
-from tests.tiny_gguf import tiny_gguf
 from tests.vm import pack_damage, store, tpm_trace
 from tests.vm.pack_damage import Pack
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
 from tests.vm.store import Store
-from tests.vm.tpm_trace import Trace
 
 pytestmark = pytest.mark.vm
 

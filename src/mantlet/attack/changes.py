@@ -116,6 +116,13 @@ class ForeignUki:
     command_line: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vsock:
+    """A socket device between host and guest, under a number; nothing where the host has no means for it."""
+
+    cid: int
+
+
 @dataclass(frozen=True, slots=True)
 class HostileModel:
     """A new machine, for which an owner packs, signs and seals a model made to harm; lie: its name."""
@@ -183,4 +190,5 @@ Change = (
     | HostileModel
     | Replay
     | Shell
+    | Vsock
 )

@@ -22,8 +22,8 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = verbs.add_parser(
         "attack",
         help="attack a build as its operator would, from outside",
-        description="Boot copies of a provisioned machine under attack, and the same where one thing is "
-        "weaker, which must give way. Exit code 1 on a breach or a void control, 3 where one could not be tried.",
+        description="Boot copies of a machine under attack, and the same where one thing is weaker, which "
+        "must give way. Exit code 1 on a breach or a void control, 3 where an attack could not be tried.",
     )
     parser.add_argument("build", nargs="?", type=Path, metavar="BUILD-DIR", help="default: build/latest")
     parser.add_argument(

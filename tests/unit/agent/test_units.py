@@ -128,7 +128,6 @@ def test_what_fetches_listens_nowhere_and_sees_public_documents_alone(rendered: 
     assert unit["Group"] == unit["User"] == "mantlet-fetch"
 
 
-
 def test_the_fuse_ends_with_the_machine_alone(rendered: Path) -> None:
     unit = Unit(rendered / "mantlet-fuse.service")
     assert unit["FailureAction"] == unit["SuccessAction"] == "poweroff-force"

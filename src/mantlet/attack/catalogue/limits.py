@@ -2,8 +2,8 @@
 """Stated limits: what the owner of the hypervisor can do, shown so that nobody claims otherwise."""
 
 from mantlet.attack import signs
-from mantlet.attack.catalogue import ports
-from mantlet.attack.changes import Replay
+from mantlet.attack.catalogue import ports, storage
+from mantlet.attack.changes import Qemu, Replay
 from mantlet.attack.model import Attack, Control
 
 ATTACKS: tuple[Attack, ...] = (
@@ -24,6 +24,17 @@ ATTACKS: tuple[Attack, ...] = (
         sign=signs.serves(),
         control=Control.LIMIT,
         group=ports.GROUP,
+        fast=True,
+    ),
+    Attack(
+        id="clock",
+        name="clock",
+        title="A clock that the host sets to another year",
+        changes=(Qemu(("-rtc", "base=2031-05-06")),),
+        probes=("clock",),
+        sign=signs.found("clock", words="the machine takes the host's year"),
+        control=Control.LIMIT,
+        group=storage.GROUP,
         fast=True,
     ),
     Attack(

@@ -2,6 +2,7 @@
 """What somebody at the machine tries while it serves: consoles, keys, a guest agent, devices, the wire."""
 
 from mantlet.attack import signs
+from mantlet.attack.changes import Vsock
 from mantlet.attack.model import Attack, Control, Sign
 
 GROUP = "ports"
@@ -61,6 +62,16 @@ ATTACKS: tuple[Attack, ...] = (
         "canary-sweep",
         "Prompts with canaries: valid, malformed, oversize, cancelled; then a search of all the host has",
         _found("canary-sweep", "a canary is found"),
+    ),
+    Attack(
+        id="vsock",
+        name="vsock",
+        title="A socket between host and guest, and a scan of its ports",
+        changes=(Vsock(cid=4711),),
+        probes=("vsock",),
+        sign=_found("vsock", "a port accepts"),
+        control=Control.WEAKENED_BUILD,
+        group=GROUP,
     ),
     _live("nmi", "A non-maskable interrupt", signs.any_of(signs.spoke(), signs.restarted())),
 )

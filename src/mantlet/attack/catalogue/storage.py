@@ -115,13 +115,13 @@ ATTACKS: tuple[Attack, ...] = (
     _fault(
         "document-flipped",
         "A flipped bit in the deployment document",
-        "deployment-document",
+        "weights-substituted",
         Deployment.FLIPPED,
     ),
     _fault(
         "document-of-another",
         "A deployment document that somebody else signed",
-        "deployment-document",
+        "weights-substituted",
         Deployment.OTHER_SIGNER,
     ),
 )

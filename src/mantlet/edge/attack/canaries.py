@@ -10,11 +10,13 @@ import secrets
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mantlet.edge.attack.scene import Scene
 from mantlet.edge.attack.stand import MODEL
 from mantlet.edge.bench.provisioning import connect
+from mantlet.edge.machine import Machine
 from mantlet_measure.errors import MantletError
 
 _PATH = "/v1/chat/completions"
@@ -64,16 +66,23 @@ def _request(text: str, *, tokens: int) -> bytes:
 
 def _cancel(scene: Scene, body: bytes) -> None:
     """Ask, and hang up before the answer."""
+    head = f"POST {_PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
+    with tls(scene.machine) as secured:
+        secured.sendall(head.encode("ascii") + body)
+
+
+@contextmanager
+def tls(machine: Machine) -> Iterator[ssl.SSLSocket]:
+    """A connection to the front that believes whatever certificate it is shown, as an attacker's does."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    head = f"POST {_PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    head += f"Content-Length: {len(body)}\r\n\r\n"
     with (
-        socket.create_connection(("127.0.0.1", scene.machine.port), timeout=_PATIENCE) as plain,
+        socket.create_connection(("127.0.0.1", machine.port), timeout=_PATIENCE) as plain,
         context.wrap_socket(plain) as secured,
     ):
-        secured.sendall(head.encode("ascii") + body)
+        yield secured
 
 
 def _found(scene: Scene, canary: bytes) -> Iterator[str]:

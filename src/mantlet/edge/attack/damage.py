@@ -90,7 +90,7 @@ def rewrite_signature(disk: Path, change: Callable[[bytes], bytes], tools: Tools
         file.seek(at)
         before = file.read(_SIGNATURE_SIZE)
         document = before.rstrip(b"\0")
-        assert json.loads(document).keys() >= {"rootHash", "signature"}
+        expect(json.loads(document).keys() >= {"rootHash", "signature"}, "a root hash and its signature")
         file.seek(at)
         file.write(change(document).ljust(_SIGNATURE_SIZE, b"\0"))
 

@@ -17,7 +17,7 @@ from mantlet.attack import changes
 from mantlet.attack.changes import FOLDER, Change
 from mantlet.edge import process
 from mantlet.edge.accelerator import FIRMWARE_WITH_SHELL, VARIABLES
-from mantlet.edge.attack import damage, hand_keys, tpm_owner
+from mantlet.edge.attack import damage, hand_keys, tpm_owner, vsock
 from mantlet.edge.attack.disks import DiskMaker
 from mantlet.edge.attack.esp import Esp, command_line
 from mantlet.edge.attack.stand import MODEL, Stand
@@ -75,6 +75,9 @@ class Hand:
                 self._store(change)
             case changes.Disk():
                 self._plug(change)
+            case changes.Vsock(cid=cid):
+                if vsock.available():
+                    self.words("-device", f"vhost-vsock-pci,guest-cid={cid}")
             case _:
                 self._lay_on_its_own(change)
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from mantlet.edge.attack import escape_probes, gear
-from mantlet.edge.attack.canaries import sweep
+from mantlet.edge.attack import escape_probes, gear, vsock
+from mantlet.edge.attack.canaries import sweep, tls
 from mantlet.edge.attack.memory import dump
 from mantlet.edge.attack.ports import Port
 from mantlet.edge.attack.scene import Probe, Scene
@@ -194,6 +194,16 @@ def _router(scene: Scene) -> tuple[str, ...]:
     return ()
 
 
+def _clock(scene: Scene) -> tuple[str, ...]:
+    """The front says what the machine takes for the date."""
+    with tls(scene.machine) as secured:
+        secured.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        said = secured.recv(4096)
+    return tuple(
+        f"the front answers with {line.decode('ascii')}" for line in said.splitlines() if b"2031" in line
+    )
+
+
 def _nmi(scene: Scene) -> tuple[str, ...]:
     scene.monitor.call("inject-nmi")
     time.sleep(WAIT)
@@ -226,6 +236,8 @@ PROBES: Mapping[str, Probe] = {
     "canary-sweep": sweep,
     "memory-dump": dump,
     "nmi": _nmi,
+    "clock": _clock,
+    "vsock": vsock.scan,
     "root-detached": _root_detached,
     **escape_probes.PROBES,
 }
