@@ -87,7 +87,7 @@ def _names(path: str) -> Callable[[Tree], Iterator[str]]:
 
 
 def _sysctls(tree: Tree) -> Iterator[str]:
-    yield from (f"{name} = {value}" for name, value in kernel_settings.of_folder(tree).items())
+    yield from (f"{name} = {value}".rstrip() for name, value in kernel_settings.of_folder(tree).items())
 
 
 _LOOKS: Mapping[Part, Callable[[Tree], Iterable[str]]] = MappingProxyType(
