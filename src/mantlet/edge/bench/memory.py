@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much memory the agent's two processes hold, seen from outside.
+"""How much memory the agent's three processes hold, seen from outside.
 
 Nobody can look into the guest. So `serve` is run here, by the tools tree's Python, which is the image's: the
 same code, with byte code compiled as in the image, on a software TPM, with what a live machine's `boot` left
 behind. `boot` cannot run without block devices of its own: what is run in its place loads all modules of the
-agent, opens the TPM, makes the keys that `boot` makes, and stops there. The kernel says what they hold.
+agent, opens the TPM, makes the keys that `boot` makes, and stops there; and what is run in place of `fuse`
+has all that it has when it watches. The kernel says what they hold.
 """
 
 import re
@@ -45,6 +46,13 @@ with mantlet_agent.tpm.Tpm.open(sys.argv[2]) as tpm:
     tpm.storage_root()
     sys.stdout.write(pathlib.Path("/proc/self/status").read_text("ascii"))
 """
+_FUSE = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+from mantlet_agent import fuse, places
+held = fuse.Fuse(places.Places(), 0)
+sys.stdout.write(pathlib.Path("/proc/self/status").read_text("ascii"))
+"""
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 _REQUESTS = 20
 _SECONDS = 30.0
@@ -58,8 +66,10 @@ def measure(site: Site) -> tuple[Outcome, ...]:
     compile_all = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(library)]
     run(site.tools.command(compile_all, rw=[library]))
     _leave_as_boot_does(site, folder / "run")
-    serving, booting = [], []
+    serving, booting, watching = [], [], []
     for _ in range(site.rounds):
+        argv = ["python3", "-IB", "-c", _FUSE, str(library)]
+        watching.append(_peak(run(site.tools.command(argv, ro=[library])).stdout.decode("ascii")))
         with _tpm(site, folder) as sockets:
             booting.append(_boot(site, library, sockets))
         with _tpm(site, folder) as sockets:
@@ -68,7 +78,12 @@ def measure(site: Site) -> tuple[Outcome, ...]:
     samples = tuple(
         Samples(label=label, unit=Unit.MEGABYTES, values=tuple(values))
         for label, values in (
+            (
+                "`serve` and `fuse`, peaks together",
+                [sum(both) for both in zip(serving, watching, strict=True)],
+            ),
             ("`serve`, peak", serving),
+            ("`fuse`, peak", watching),
             ("`boot`, peak, ends when the machine serves", booting),
         )
     )
