@@ -36,7 +36,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--way-out",
         action="store_true",
-        help="let the machine connect outwards, as one whose deployment has --fetch must (default: it cannot)",
+        help="let the machine connect outwards, as one whose deployment has --fetch must",
     )
     parser.set_defaults(handler=run)
 
