@@ -95,7 +95,8 @@ def test_the_agent_is_the_one_of_this_checkout(root: Tree) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     placed = [path for path in root.below("/usr/lib/mantlet") if "/__pycache__/" not in path]
-    assert set(placed) == {*written, "/usr/lib/mantlet/runtime.json", "/usr/lib/mantlet/trust/deployment.pem"}
+    rendered = {f"/usr/lib/mantlet/{name}" for name in ("fuse.json", "runtime.json", "trust/deployment.pem")}
+    assert set(placed) == {*written, *rendered}
     assert {path: root.read(path) for path in written} == written
     trusted = (project.key_folder() / "deployment.pem").read_bytes()
     assert root.read("/usr/lib/mantlet/trust/deployment.pem") == trusted

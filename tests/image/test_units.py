@@ -169,7 +169,7 @@ def test_no_credentials_are_stored(tree: Tree) -> None:
 
 def test_each_service_of_ours_powers_off_when_it_fails(root: Tree) -> None:
     ours = {path: text for path, text in units(root).items() if "/mantlet-" in path}
-    assert len(ours) == 5
+    assert len(ours) == 6
     for path, text in ours.items():
         assert settings(text, "FailureAction")[-1].startswith("poweroff"), path
 

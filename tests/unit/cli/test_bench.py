@@ -126,7 +126,11 @@ def test_the_reference_enables_nothing_of_ours_and_keeps_the_rest(tmp_path: Path
     variants._empty(recipe)
     after = (recipe / "keep" / "root.list").read_text().splitlines()
     removed = {line for line in before if line not in after}
-    assert {Path(line).name for line in removed} == {"mantlet-boot.service", "mantlet.conf"}
+    assert {Path(line).name for line in removed} == {
+        "mantlet-boot.service",
+        "mantlet-fuse.service",
+        "mantlet.conf",
+    }
     preset = recipe / "mkosi.extra/usr/lib/systemd/system-preset/00-mantlet.preset"
     enabled = [line.split()[1] for line in preset.read_text().splitlines() if line.startswith("enable ")]
     assert enabled == ["mantlet-reference.service", "var.mount"]
