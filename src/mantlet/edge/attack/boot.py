@@ -70,6 +70,12 @@ class _Boot:
     not_run: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ended:
+    events: tuple[str, ...]
+    seconds: float
+
+
 def observe(plan: Plan) -> Seen:
     """Make one boot. BootError when QEMU does not take the machine."""
     # Unix sockets have short names only.
@@ -118,6 +124,18 @@ def _made(boot: _Boot, variables: bytes) -> Seen:
         machine.check_end()
         heard = {name: after_firmware(port.heard) for name, port in ports.items()}
     heard["serial0"] = beside_lines(machine)
+    return _told(boot, variables, statistics, heard, _Ended(events=events, seconds=round(seconds, 1)))
+
+
+def _told(
+    boot: _Boot,
+    variables: bytes,
+    statistics: Mapping[str, tuple[int, int]],
+    heard: Mapping[str, bytes],
+    ended: _Ended,
+) -> Seen:
+    """Look at what a boot left, and tell all of it."""
+    machine, folder = boot.machine, boot.hand.folder
     sent, wire = packets.sent(folder / gear.CAPTURE)
     aftermath = Aftermath(
         stand=boot.plan.stand,
@@ -136,13 +154,13 @@ def _made(boot: _Boot, variables: bytes) -> Seen:
     return Seen(
         observation=Observation(
             end=boot.end,
-            seconds=round(seconds, 1),
+            seconds=ended.seconds,
             lines=tuple(f"{line.stage} {line.code}" for line in machine.lines()),
             unseal=codes,
             registers=registers.get(Bank.SHA256, {}),
             moved=_moved(boot.plan.stand, registers) if machine.lines() else None,
             heard=heard,
-            events=events,
+            events=ended.events,
             sent=sent,
             wire=wire,
             found=boot.found,
