@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mantlet.edge import owner
+from mantlet.edge.attack import damage
 from mantlet.weights import disk
 from mantlet.weights import pack as cipher
 from mantlet.weights.descriptor import Descriptor
 from mantlet_measure.body import CHUNK_SIZE, TAG_SIZE
 from mantlet_measure.deployment import BLOCK
 from mantlet_measure.disk_key import disk_key
-from tests.vm import damage
 from tests.vm.rig import Site
 
 # LUKS2, magic of the primary header; cryptsetup, lib/verity/verity.c: signature of the superblock.

@@ -19,6 +19,7 @@ from mantlet.client.attest import Question
 from mantlet.edge import appraisal, deployment_source, project
 from mantlet.edge.accelerator import Accelerator
 from mantlet.edge.appraisal import Files
+from mantlet.edge.attack import damage
 from mantlet.edge.https import Address, AttestedConnection
 from mantlet.edge.image import Build
 from mantlet.edge.machine import Hardware, Machine
@@ -26,7 +27,6 @@ from mantlet.edge.software_tpm import Authority
 from mantlet.edge.tools import ToolsTree
 from mantlet_measure import deployment
 from mantlet_measure.evidence import State
-from tests.vm import damage
 
 # Under emulation, on a busy machine of two cores.
 BOOT_SECONDS = 420.0

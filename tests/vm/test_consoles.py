@@ -10,7 +10,9 @@ import time
 import pytest
 
 from mantlet.client.attest import attest
+from mantlet.edge.attack.boot import after_firmware
 from mantlet.edge.attack.ports import Port
+from mantlet.edge.attack.probes import HOPES, WAIT, pixels
 from mantlet.edge.attack.tpm_trace import Trace
 from mantlet_measure.evidence import State
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank, Register
@@ -19,29 +21,6 @@ from tests.vm.rig import Rig, Site
 from tests.vm.watch import Boot
 
 pytestmark = pytest.mark.vm
-
-FIRMWARE = b"BdsDxe: starting "
-# What somebody types who hopes for a prompt, and how long he waits for one.
-HOPES = (b"\r", b"\r\r", b"root\r", b"\x03", b"\x1b", b"help\r")
-WAIT = 3.0
-CELL_WIDTH, CELL_HEIGHT = 8, 16
-
-
-def after_firmware(heard: bytes) -> bytes:
-    """What a port said after the firmware's last line; all that it said where the firmware said nothing."""
-    return heard[heard.rindex(FIRMWARE) :].partition(b"\n")[2] if FIRMWARE in heard else heard
-
-
-def pixels(picture: bytes) -> bytes:
-    """The pixels of a picture (PPM), without the first character's cell: there blinks the kernel's cursor."""
-    magic, size, depth, found = picture.split(b"\n", 3)
-    assert (magic, depth) == (b"P6", b"255")
-    row = 3 * int(size.split()[0])
-    cell = 3 * CELL_WIDTH
-    return b"".join(
-        found[start + (cell if start < row * CELL_HEIGHT else 0) : start + row]
-        for start in range(0, len(found), row)
-    )
 
 
 def test_the_first_serial_port_of_a_first_boot_says_the_agents_lines_and_nothing_else(first: Boot) -> None:

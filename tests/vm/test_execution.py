@@ -16,10 +16,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
-from tests.vm.tpm_trace import Trace
 
+from mantlet.edge.attack import damage, tpm_trace
+from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.keys import KeyFolder
-from tests.vm import damage, tpm_trace
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
 from tests.vm.test_refusals import FIRMWARE_STARTS, copied_disk, moved
 

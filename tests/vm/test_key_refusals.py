@@ -14,7 +14,7 @@ import pytest
 from mantlet.cli.boot import SERVING
 from mantlet.client.handover import Status, fetch_status
 from mantlet.edge import appraisal, project
-from mantlet.edge.attack import damage, tpm_trace
+from mantlet.edge.attack import damage, tpm_owner, tpm_trace
 from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line
 from mantlet.weights.approve import policy_key_public, raise_epoch, sign_policy
@@ -23,7 +23,6 @@ from mantlet_measure.approvals import Approvals
 from mantlet_measure.pcr import BANKS, ENFORCED
 from mantlet_measure.sealed import SealedKey, policy_reference
 from tests.sealing import Owner
-from tests.vm import tpm_attack
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
 
 pytestmark = pytest.mark.vm
@@ -85,7 +84,7 @@ def no_approvals(rig: Rig, site: Site) -> None:
 def attack_tpm(action: str) -> Callable[[Rig, Site], None]:
     def change(rig: Rig, site: Site) -> None:
         key = sealed.decode(damage.read_slot(site.deployment, volume.SEALED_KEY_OFFSET, rig.tools))
-        tpm_attack.attack(site.folder / "tpm", action, policy_key=key.policy_key, tools=rig.tools)
+        tpm_owner.own(site.folder / "tpm", action, policy_key=key.policy_key, tools=rig.tools)
 
     return change
 
@@ -98,9 +97,9 @@ ATTACKS: dict[str, tuple[Callable[[Rig, Site], None], str]] = {
     "key and approvals of another policy key": (key_and_approvals_of_another_owner, "policy-key-foreign"),
     "a signature for another policy reference": (approval_signed_for_another_purpose, "sealed-key-refused"),
     "no approvals": (no_approvals, "approvals-absent"),
-    "a deleted epoch counter": (attack_tpm(tpm_attack.DELETE), "epoch-counter-absent"),
-    "an epoch counter created again": (attack_tpm(tpm_attack.CREATE_AGAIN), "epoch-counter-foreign"),
-    "a cleared TPM": (attack_tpm(tpm_attack.CLEAR), "sealed-key-foreign"),
+    "a deleted epoch counter": (attack_tpm(tpm_owner.DELETE), "epoch-counter-absent"),
+    "an epoch counter created again": (attack_tpm(tpm_owner.CREATE_AGAIN), "epoch-counter-foreign"),
+    "a cleared TPM": (attack_tpm(tpm_owner.CLEAR), "sealed-key-foreign"),
 }
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from tests.tiny_gguf import tiny_gguf
-from tests.vm.tpm_trace import Trace
 
 from mantlet.cli.boot import SERVING
 from mantlet.client import chat
+from mantlet.edge.attack import tpm_trace
+from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line, Machine
 from mantlet_measure.errors import MantletError
-from tests.vm import pack_damage, tpm_trace
+from tests.vm import pack_damage
 from tests.vm.pack_damage import Pack
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from tests.tiny_gguf import tiny_gguf
-from tests.vm.tpm_trace import Trace
 
 from mantlet.cli.boot import SERVING
 from mantlet.client import chat
+from mantlet.edge.attack import tpm_trace
+from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line, Machine
 from mantlet_measure.body import CHUNK_SIZE, OFFSET, TAG_SIZE
-from tests.vm import pack_damage, store, tpm_trace
+from tests.vm import pack_damage, store
 from tests.vm.pack_damage import Pack
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
 from tests.vm.store import Store
