@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.tiny_gguf import tiny_gguf
 
 from mantlet.edge import project
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from tests.vm.pack_damage import Pack
 from tests.vm.rig import Rig
 from tests.vm.stock_guest import StockGuest

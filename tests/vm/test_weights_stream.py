@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.tiny_gguf import tiny_gguf
 
 from mantlet.cli.boot import SERVING
 from mantlet.client import chat
 from mantlet.edge.attack import tpm_trace
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line, Machine
 from mantlet_measure.body import CHUNK_SIZE, OFFSET, TAG_SIZE

@@ -13,8 +13,8 @@ import pytest
 
 from mantlet.cli.boot import AWAITING_KEY, SERVING
 from mantlet.client import chat
+from mantlet.edge.attack import tiny_gguf
 from mantlet_measure.errors import MantletError
-from tests import tiny_gguf
 from tests.vm.pack_damage import Pack
 from tests.vm.rig import Rig
 
