@@ -62,8 +62,7 @@ class Observation:
     15, which is the agent's own; None when the boot ended before it could have measured everything.
     heard: by port, all that was said after the firmware, without the agent's lines; events: the hypervisor's,
     by name and cause; sent: the kinds of packets that the machine sent on its own; wire: all that it sent, as
-    it was sent; open_ports: None when nobody looked; found: by probe, what it found, a phrase each; not_run:
-    by probe, why it could not be tried here.
+    it was sent; found: by probe, what it found, a phrase each; not_run: by probe, why it could not be tried.
     """
 
     end: End
@@ -76,7 +75,6 @@ class Observation:
     events: tuple[str, ...] = ()
     sent: tuple[Packet, ...] = ()
     wire: bytes = b""
-    open_ports: tuple[int, ...] | None = None
     found: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     not_run: Mapping[str, str] = field(default_factory=dict)
 

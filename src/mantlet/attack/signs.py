@@ -56,17 +56,6 @@ def sent(*kinds: str, words: str, addresses: tuple[str, ...] = ()) -> Sign:
     return Sign(words, seen)
 
 
-def listens(allowed: tuple[int, ...] = (443,)) -> Sign:
-    """A TCP port that accepts, other than the allowed ones."""
-
-    def seen(observation: Observation) -> Iterator[str]:
-        for port in observation.open_ports or ():
-            if port not in allowed:
-                yield f"TCP port {port} accepts connections"
-
-    return Sign(f"a listener beside {', '.join(map(str, allowed))}", seen)
-
-
 def serves() -> Sign:
     """It serves, though it must not."""
 

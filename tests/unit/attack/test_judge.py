@@ -110,7 +110,6 @@ def test_verdicts_that_a_release_may_have() -> None:
             signs.sent(words="a call", addresses=("10.0.2.71",)),
             replace(SERVES, sent=(Packet("arp", "10.0.2.71"),)),
         ),
-        (signs.listens(), replace(SERVES, open_ports=(22, 443))),
         (signs.serves(), SERVES),
         (signs.stays_on(), replace(SERVES, end=End.ON)),
         (signs.boots(), OFF),
@@ -124,7 +123,7 @@ def test_a_sign_sees_what_it_is_made_for_and_nothing_in_a_quiet_boot(
     sign: signs.Sign, observation: Observation
 ) -> None:
     assert len(tuple(sign.seen(observation))) == 1
-    quiet = Observation(end=End.FIRMWARE, seconds=1.0, open_ports=(443,), moved=(), found={"scan": ()})
+    quiet = Observation(end=End.FIRMWARE, seconds=1.0, moved=(), found={"scan": ()})
     assert tuple(sign.seen(quiet)) == ()
 
 

@@ -55,6 +55,7 @@ def _both(
     *,
     rule: str,
     sign: Sign | None = None,
+    probes: tuple[str, ...] = (),
 ) -> Attack:
     """Make the attack by fw_cfg; the mark is the sign unless another is given."""
     changes: tuple[Change, ...] = tuple(
@@ -65,6 +66,7 @@ def _both(
         name=rule,
         title=title,
         changes=changes,
+        probes=probes,
         sign=sign or signs.said(mark(name), words="the payload says its mark"),
         control=Control.WEAKENED_BUILD,
         group=GROUP,
@@ -142,7 +144,8 @@ ATTACKS: tuple[Attack, ...] = (
         "A listener for SSH by a credential",
         {"ssh.listen": "0.0.0.0:2222", "ssh.authorized_keys.root": "ssh-ed25519 AAAA nobody\n"},
         rule="ssh-credential",
-        sign=signs.listens(),
+        sign=signs.found("ssh-credential", words="a port for SSH accepts"),
+        probes=("ssh-credential",),
     ),
     _smbios(
         _SMBIOS_UNIT,

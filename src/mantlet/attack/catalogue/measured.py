@@ -22,9 +22,8 @@ from mantlet.attack.model import Attack, Control
 
 _UKI = "EFI/BOOT/BOOTX64.EFI"
 _LINE = (
-    "systemd.import_credentials=yes systemd.debug_shell=ttyS1 systemd.unit=rescue.target "
-    "rd.systemd.break=pre-mount "
-    "init=/usr/bin/python3 mitigations=off systemd.set_credential=agetty.autologin:root ip=dhcp"
+    "systemd.import_credentials=yes systemd.debug_shell=ttyS1 systemd.unit=rescue.target mitigations=off "
+    "systemd.set_credential=agetty.autologin:root systemd.confirm_spawn=no ip=dhcp"
 )
 _EVIL_UNIT = b"[Unit]\nDescription=foreign\n[Service]\nExecStart=/usr/bin/python3\n"
 
@@ -56,9 +55,9 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         id="smbios-command-line-many",
         name="smbios-command-line",
-        title="Shells, breaks and other starts on the command line by SMBIOS",
+        title="A shell and another target on the command line by SMBIOS",
         changes=(_extra(_LINE),),
-        sign=signs.released(),
+        sign=signs.any_of(signs.stays_on(), signs.released()),
         control=Control.WEAKENED_BUILD,
         releases=False,
     ),

@@ -51,7 +51,7 @@ ATTACKS: tuple[Attack, ...] = (
     _live(
         "port-scan",
         "Every TCP port, and the UDP ports of common services",
-        signs.any_of(signs.listens(), _found("port-scan", "a UDP port answers")),
+        _found("port-scan", "another port than 443 answers"),
     ),
     _live(
         "admin-routes",

@@ -2,17 +2,10 @@
 """Disks and shares that somebody adds, and damage to those that belong to the machine."""
 
 from mantlet.attack import signs
-from mantlet.attack.changes import FOLDER, Change, Damage, Deployment, Disk, DiskKind, Qemu, Weights
+from mantlet.attack.changes import Change, Damage, Deployment, Disk, DiskKind, Weights
 from mantlet.attack.model import Attack, Control, Sign
 
 GROUP = "storage"
-_SHARE = (
-    *("-fsdev", f"local,id=share,path={FOLDER}/share,security_model=none,readonly=on"),
-    *("-device", "virtio-9p-pci,fsdev=share,mount_tag=share"),
-    *("-fsdev", f"local,id=rootshare,path={FOLDER}/share,security_model=none,readonly=on"),
-    *("-device", "virtio-9p-pci,fsdev=rootshare,mount_tag=root"),
-    *("-trace", f"enable=v9fs_attach,file={FOLDER}/9p.trace"),
-)
 
 
 def _brought(
@@ -24,7 +17,8 @@ def _brought(
         title=title,
         changes=changes,
         probes=(name,),
-        sign=signs.found(name, words=words),
+        # The weakened build says so by itself when it has mounted a disk.
+        sign=signs.any_of(signs.found(name, words=words), signs.said("is mounted", words="a port says so")),
         control=Control.WEAKENED_BUILD,
         group=GROUP,
         fast=True,
@@ -63,18 +57,22 @@ ATTACKS: tuple[Attack, ...] = (
         Disk(name="seed", kind=DiskKind.CLOUD_SEED),
         Disk(name="various", kind=DiskKind.FILE_SYSTEMS),
     ),
-    _brought(
-        "shared-folder",
-        "Folders that the host shares by 9p",
-        Qemu(_SHARE),
-        words="a folder of the host is opened",
+    Attack(
+        id="shared-folder",
+        name="shared-folder",
+        title="Folders that the host shares",
+        probes=("shared-folder",),
+        sign=signs.found("shared-folder", words="a folder of the host is opened"),
+        control=Control.WEAKENED_BUILD,
+        group=GROUP,
     ),
     Attack(
         id="rogue-root-disk",
         name="rogue-root-disk",
         title="Another root with the same identifiers, first in the order of PCI",
         changes=(Disk(name="same", kind=DiskKind.SAME_IDENTIFIERS, first=True),),
-        sign=signs.stays_on(),
+        probes=("rogue-root-disk",),
+        sign=signs.any_of(signs.stays_on(), signs.found("rogue-root-disk", words="its root is used")),
         control=Control.WEAKENED_BUILD,
     ),
     _fault(

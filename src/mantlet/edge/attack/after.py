@@ -11,7 +11,6 @@ from pathlib import Path
 
 from mantlet.attack.observation import Packet
 from mantlet.edge import process
-from mantlet.edge.attack import gear
 from mantlet.edge.attack.hand import Hand
 from mantlet.edge.attack.stand import Stand
 
@@ -68,12 +67,6 @@ def _used(*drives: str) -> Callable[[Aftermath], tuple[str, ...]]:
     return look
 
 
-def _share(left: Aftermath) -> tuple[str, ...]:
-    trace = left.folder / gear.SHARE_TRACE
-    attached = trace.read_text("utf-8").count("v9fs_attach ") if trace.exists() else 0
-    return (f"a share was attached {attached} times",) if attached else ()
-
-
 def _dns(left: Aftermath) -> tuple[str, ...]:
     return tuple(
         f"it sent {packet.text}" for packet in left.sent if packet.kind == "udp" and packet.port == 53
@@ -98,7 +91,7 @@ PROBES: Mapping[str, Callable[[Aftermath], tuple[str, ...]]] = {
     "rogue-partitions": _used("discoverable"),
     "rogue-encrypted-disk": _used("encrypted"),
     "hostile-file-systems": _used("seed", "various"),
-    "shared-folder": _share,
+    "rogue-root-disk": _used("same"),
     "dns": _dns,
     "dhcp-options": _suggested,
     "option-rom": _option_rom,

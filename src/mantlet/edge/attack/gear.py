@@ -18,7 +18,6 @@ HVC = "hvc0"
 GUEST_AGENT = "guest-agent"
 PORTS = (*SERIAL, HVC, GUEST_AGENT)
 CAPTURE = "net.pcap"
-SHARE_TRACE = "9p.trace"
 # What QEMU's own DHCP suggests, beside a router and a name server.
 NETWORK = ",hostname=suggested,domainname=suggested.example,dnssearch=suggested.example"
 

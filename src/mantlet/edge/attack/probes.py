@@ -14,7 +14,7 @@ from mantlet.edge.attack import escape_probes, gear, vsock
 from mantlet.edge.attack.canaries import sweep, tls
 from mantlet.edge.attack.memory import dump
 from mantlet.edge.attack.ports import Port
-from mantlet.edge.attack.scene import Probe, Scene
+from mantlet.edge.attack.scene import CannotTryError, Probe, Scene
 from mantlet.edge.attack.wire import OURS_MAC, checksum
 from mantlet.edge.bench.provisioning import connect
 
@@ -100,28 +100,42 @@ def _screen(scene: Scene, what: str) -> tuple[str, ...]:
 
 
 def _keyboard(scene: Scene) -> tuple[str, ...]:
+    """Look, then press keys, the rudest last. What is seen first ends it: the machine may not live longer."""
     monitor = scene.monitor
-    found = _screen(scene, "before any key")
+    if found := _screen(scene, "before any key"):
+        return found
     for key in ("f1", "f2", "f3", "f9", "f12", "f1"):
         monitor.press("ctrl", "alt", key)
     for letter in ("r", "o", "o", "t", "ret", "ret"):
         monitor.press(letter)
+    if found := _screen(scene, "after the keys"):
+        return found
     for _ in range(8):
         monitor.press("ctrl", "alt", "delete")
-    return (*found, *_screen(scene, "after the keys"), *_restarted(scene))
+    return (*_screen(scene, "after Ctrl-Alt-Del"), *_restarted(scene))
 
 
 def _sysrq(scene: Scene) -> tuple[str, ...]:
-    before = {name: len(scene.ports[name].heard) for name in (*gear.SERIAL, gear.HVC)}
-    for key in ("h", "m", "t", "b"):
-        scene.monitor.press("alt", "sysrq", key)
-    for name in gear.SERIAL:
-        scene.monitor.call("chardev-send-break", id=name)
-        scene.ports[name].type(b"h")
-    scene.ports[gear.HVC].type(b"\x0fh")
-    time.sleep(WAIT)
+    """Ask for help by keys and by BREAK at each port, the agent's too; restart only where nobody helped."""
+    names = (*gear.SERIAL, gear.HVC)
+    before = {name: len(scene.ports[name].heard) for name in names}
+    cable = scene.folder / "sysrq"
+    scene.monitor.plug_cable("serial", cable, log=scene.machine.serial)
+    with Port(cable) as first:
+        scene.monitor.press("alt", "sysrq", "h")
+        for name, port in {"serial": first, **{name: scene.ports[name] for name in gear.SERIAL}}.items():
+            scene.monitor.call("chardev-send-break", id=name)
+            time.sleep(0.2)
+            port.type(b"h")
+        scene.ports[gear.HVC].type(b"\x0fh")
+        time.sleep(WAIT)
+        heard = len(first.heard)
     grown = [name for name, size in before.items() if len(scene.ports[name].heard) > size]
-    return (*(f"{name} answered to SysRq" for name in grown), *_restarted(scene))
+    if found := tuple(f"{name} answered to SysRq" for name in (*(["serial0"] if heard else []), *grown)):
+        return found
+    scene.monitor.press("alt", "sysrq", "b")
+    time.sleep(WAIT)
+    return _restarted(scene)
 
 
 def _restarted(scene: Scene) -> tuple[str, ...]:
@@ -164,6 +178,19 @@ def _port_scan(scene: Scene) -> tuple[str, ...]:
         if scene.wire.probe_udp(port)[0]:
             found.append(f"UDP port {port} answers")
     return tuple(found)
+
+
+def _ssh(scene: Scene) -> tuple[str, ...]:
+    scene.wire.find()
+    accepted = [port for port, accepts in scene.wire.scan_tcp((22, 2222)).items() if accepts]
+    return tuple(f"TCP port {port} accepts" for port in accepted)
+
+
+def _shared(scene: Scene) -> tuple[str, ...]:
+    raise CannotTryError(
+        "the tools tree has no server for virtiofs, and the kernel of the image no 9p",
+        hint="add virtiofsd to image/tools.yaml",
+    )
 
 
 def _admin_routes(scene: Scene) -> tuple[str, ...]:
@@ -232,6 +259,8 @@ PROBES: Mapping[str, Probe] = {
     "odd-devices": _odd_devices,
     "port-scan": _port_scan,
     "admin-routes": _admin_routes,
+    "ssh-credential": _ssh,
+    "shared-folder": _shared,
     "router-advertisement": _router,
     "canary-sweep": sweep,
     "memory-dump": dump,

@@ -107,9 +107,7 @@ class Battery:
         changes = tuple(dict.fromkeys(change for attack in group for change in attack.changes)) + tuple(added)
         for change in changes:
             if isinstance(change, HostileModel):
-                return hostile_boot(
-                    stand, change.lie, bound=_PATIENCE * self.production.plain_seconds + _MORE
-                )
+                return hostile_boot(stand, change.lie, bound=self._bound)
             if isinstance(change, Replay):
                 observation, registers = replayed(stand, change, signed=signed)
                 return Seen(observation=observation, registers=registers)
@@ -118,7 +116,7 @@ class Battery:
                 stand=stand,
                 changes=changes,
                 probes=tuple(dict.fromkeys(probe for attack in group for probe in attack.probes)),
-                bound=_PATIENCE * self.production.plain_seconds + _MORE,
+                bound=self._bound if stand is self.production else self._bound / 2,
                 signed=signed,
             )
         )
@@ -140,9 +138,14 @@ class Battery:
                         stand=self.production,
                         changes=(),
                         probes=(),
-                        bound=_PATIENCE * self.production.plain_seconds + _MORE,
+                        bound=self._bound,
                     )
                 )
+
+    @property
+    def _bound(self) -> float:
+        """How long a boot may take. What a weakened build shows, it shows sooner."""
+        return _PATIENCE * self.production.plain_seconds + _MORE
 
     def _path(self, attack: Attack) -> Path:
         return self.folder / f"{attack.id}.json"
