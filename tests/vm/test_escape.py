@@ -16,13 +16,14 @@ import pytest
 from mantlet.attack.catalogue import runtime
 from mantlet.attack.changes import FOLDER
 from mantlet.cli.boot import AWAITING_KEY, SERVING
+from mantlet.client import chat
 from mantlet.edge.attack import escape, escape_probes, escape_programs, tpm_trace
 from mantlet.edge.attack.escape import Attempt, Family, Outcome
 from mantlet.edge.attack.guest_memory import GuestMemory
 from mantlet.edge.attack.hostile_models import hostile
 from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line, Machine
-from tests.vm.rig import BOOT_SECONDS, Rig, Site
+from tests.vm.rig import BOOT_SECONDS, Rig, Said, Site
 
 pytestmark = pytest.mark.vm
 
@@ -33,10 +34,14 @@ END_SECONDS = 900.0
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What a taken runtime did: outcomes by attempt, its answer when it was let go, its crash, the end."""
+    """What a taken runtime did: outcomes by attempt, its answer when it was let go, its crash.
+
+    asked: what a relying party was told in between.
+    """
 
     outcomes: Mapping[str, Outcome]
     answer: str
+    asked: Said
     crash: tuple[str, ...]
     on: bool
     lines: tuple[Line, ...]
@@ -58,14 +63,15 @@ def taken(rig: Rig, sealed: Site) -> Iterator[Taken]:
         code = escape_probes.library(rig.built, rig.tools, folder / "root")
         with escape_probes.taken(machine, folder, code) as captive:
             outcomes = escape.run(captive, tuple(ATTEMPTS.values()))
-        answers = rig.expect(
-            "ask", f"https://127.0.0.1:{machine.port}", "Hello", "--max-tokens", "2", *rig.trust()
-        )
+        with rig.connect(machine) as connection:
+            answer = "".join(chat.ask(connection, "Hello", model="tiny", max_tokens=2))
+        asked = rig.run("ask", f"https://127.0.0.1:{machine.port}", "Hello", *rig.trust())
         with escape_probes.taken(machine, folder, code) as captive:
             crash = escape_probes.crash(machine, captive, folder)
         yield Taken(
             outcomes=outcomes,
-            answer=answers.result,
+            answer=answer,
+            asked=asked,
             crash=crash,
             on=machine.is_on(),
             lines=machine.lines(),
@@ -89,6 +95,11 @@ def test_a_taken_runtime_cannot(taken: Taken, id_: str) -> None:
 
 def test_a_runtime_that_was_let_go_answers(taken: Taken) -> None:
     assert taken.answer
+
+
+def test_the_programs_that_a_taken_runtime_started_burnt_the_fuse(taken: Taken) -> None:
+    assert taken.asked.code == 1
+    assert "fuse" in taken.asked.story
 
 
 def test_the_crash_of_a_taken_runtime_ends_the_machine_and_dumps_nothing(taken: Taken) -> None:
