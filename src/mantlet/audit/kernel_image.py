@@ -19,7 +19,7 @@ from mantlet_measure.errors import DecodeError
 
 WHAT = "kernel"
 # Unpacked; larger ones are refused, for somebody could have made them so.
-_LIMIT = 256 << 20
+_LIMIT = 160 << 20
 _CONFIG_LIMIT = 4 << 20
 _SECTOR, _HEADER = 512, 0x250
 _CONFIG_MARK = b"IKCFG_ST"

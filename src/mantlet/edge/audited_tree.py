@@ -22,8 +22,9 @@ from mantlet.predict import cpio
 from mantlet_measure.errors import UnavailableError, shown
 
 # A file larger than this is no program and no configuration; an initrd with one is refused.
-_FILE_LIMIT = 512 << 20
+_FILE_LIMIT = 128 << 20
 _FILES = 1 << 20
+_INITRD_FILES = 1 << 16
 _SIZE_LIMIT = 32 << 30
 _SECONDS = 900
 _CAPABILITY = "security.capability"
@@ -187,7 +188,13 @@ def initrd(section: memoryview, folder: Path, *, name: str) -> Tree:
     """
     folder.mkdir()
     nodes: dict[str, Node] = {}
-    for number, entry in enumerate(cpio.entries(section, keep=_FILE_LIMIT)):
+    for number, entry in enumerate(cpio.entries(section, keep=_FILE_LIMIT + 1)):
+        if number == _INITRD_FILES or len(entry.content) > _FILE_LIMIT:
+            raise UnavailableError(
+                f"{name}: expected at most {_INITRD_FILES} files of {_FILE_LIMIT:,} bytes, found more, "
+                f"{shown(entry.path)}",
+                hint="build the UKI with an initrd that holds programs and configuration",
+            )
         parts = [part for part in entry.path.split("/") if part not in ("", ".", "..")]
         if not parts:
             continue

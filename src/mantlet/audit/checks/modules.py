@@ -26,7 +26,7 @@ _MARK = b"~Module signature appended~\n"
 # struct module_signature: three bytes that PKCS#7 leaves zero around the kind, padding, the length.
 _TRAILER = struct.Struct(">2xB5xI")
 _PKCS7 = 2
-_LIMIT = 256 << 20
+_LIMIT = 128 << 20
 _OPENING: Mapping[str, tuple[Severity, str]] = MappingProxyType(
     {
         "qemu_fw_cfg": (Severity.HIGH, "brings credentials from the hypervisor, unmeasured"),
