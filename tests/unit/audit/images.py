@@ -23,6 +23,7 @@ UKI = "/EFI/BOOT/BOOTX64.EFI"
 PARAMETERS = Path(__file__).parents[3] / "image" / "parameters.yaml"
 SYSCTLS = """
 kernel.kptr_restrict = 2
+kernel.modules_disabled = 1
 kernel.perf_event_paranoid = 3
 kernel.printk = 0 0 0 0
 fs.suid_dumpable = 0

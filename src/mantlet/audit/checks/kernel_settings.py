@@ -24,6 +24,7 @@ _SYSCTLS: Mapping[str, tuple[Severity, tuple[str, ...]]] = MappingProxyType(
         "kernel.yama.ptrace_scope": (_HIGH, ("3",)),
         "kernel.unprivileged_bpf_disabled": (_MEDIUM, ("1", "2")),
         "kernel.dmesg_restrict": (_LOW, ("1",)),
+        "kernel.modules_disabled": (_MEDIUM, ("1",)),
         "kernel.kptr_restrict": (_LOW, ("2",)),
         "kernel.perf_event_paranoid": (_LOW, ("3", "4")),
         "kernel.io_uring_disabled": (_LOW, ("2",)),
