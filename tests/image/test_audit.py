@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit of the production image and its recipe: no finding, each exception in use, and with its reason."""
+"""The audit of the production image and its recipe: no finding, each exception in use and with its reason."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ RECIPE = project.root() / "image"
 
 
 @pytest.fixture(scope="module")
-def looked_at(built: Build) -> tuple[Image, Report, Report]:
+def looked_at(built: Build) -> Iterator[tuple[Image, Report, Report]]:
     """The image, what is said of it with our policy, and what without."""
     with audited.opened(built.directory, RECIPE) as image:
-        return image, engine.audit(image, audited.read_policy(None)), engine.audit(image, Policy())
+        yield image, engine.audit(image, audited.read_policy(None)), engine.audit(image, Policy())
 
 
 def test_the_production_image_has_no_finding(looked_at: tuple[Image, Report, Report]) -> None:
