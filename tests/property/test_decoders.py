@@ -92,6 +92,7 @@ DECODERS = (
     Decoder("strict JSON", lambda data: strictjson.decode(data, what="sample"), b'{"a":[1,"\\u00e9",null]}'),
     Decoder("DSSE envelope", dsse.decode, dsse.encode(samples.envelope())),
     Decoder("deployment", deployment.decode, deployment.encode(samples.DEPLOYMENT)),
+    Decoder("deployment that fetches", deployment.decode, deployment.encode(samples.FETCHED)),
     Decoder("sealed key", sealed.decode, sealed.encode(samples.SEALED)),
     Decoder("approvals", approvals.decode, approvals.encode(samples.APPROVALS)),
     Decoder("handover", handover.decode, handover.encode(samples.HANDOVER)),

@@ -21,8 +21,7 @@ from mantlet_measure.body import OFFSET
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.remote import Remote
 from tests.range_server import HOST, Resource, serving
-from tests.unit.measure.samples import DEPLOYMENT, RELEASE_KEY
-from tests.unit.measure.test_remote import FETCHED, REMOTE
+from tests.unit.measure.samples import DEPLOYMENT, FETCHED, RELEASE_KEY, REMOTE
 
 BODY = hashlib.shake_256(b"body").digest((3 << 20) + 17)
 IMAGE = bytes(OFFSET) + BODY + bytes(8192)

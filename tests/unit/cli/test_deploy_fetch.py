@@ -13,8 +13,7 @@ from mantlet_agent.fetch import _context
 from mantlet_measure.deployment import Model
 from mantlet_measure.errors import DecodeError, MantletError
 from tests.range_server import Resource, serving
-from tests.unit.measure.samples import MODEL
-from tests.unit.measure.test_remote import STREAMED
+from tests.unit.measure.samples import MODEL, STREAMED
 
 WORDS = ("--fetch", "https://store.test/pack.raw", "--fetch-address", "192.0.2.7")
 

@@ -2,17 +2,20 @@
 """Small, valid documents of every kind, for the tests of the ground floor and for the property tests."""
 
 import hashlib
+from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mantlet_measure import deployment, dsse, words
 from mantlet_measure.approvals import Approval, Approvals, Image
+from mantlet_measure.body import Stream, StreamFile
 from mantlet_measure.cel import agent_record
 from mantlet_measure.deployment import Deployment, Model
 from mantlet_measure.epoch import EpochStatement
 from mantlet_measure.evidence import PCR_SELECTION, Evidence, Quote, State, StorageKey
 from mantlet_measure.handover import Handover
 from mantlet_measure.pcr import BANKS, Event, measured
+from mantlet_measure.remote import Remote
 from mantlet_measure.sealed import SealedKey
 
 RELEASE_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -38,6 +41,11 @@ DEPLOYMENT = Deployment(
     policy_key=b"\x00\x0b" + b"p" * 32,
     runtime="llama-server",
 )
+REMOTE = Remote(
+    url="https://store.test:8443/a/model.raw?key=x&n=1", address="192.0.2.7", authorities=(b"one", b"two")
+)
+STREAMED = replace(MODEL, stream=Stream(files=(StreamFile(name=MODEL.file, size=9),)))
+FETCHED = replace(DEPLOYMENT, model=STREAMED, fetch=REMOTE)
 SEALED = SealedKey(
     model="tiny",
     root_hash=MODEL.root_hash,

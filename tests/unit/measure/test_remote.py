@@ -7,17 +7,10 @@ from typing import Any
 import pytest
 
 from mantlet_measure import deployment, strictjson
-from mantlet_measure.body import Stream, StreamFile
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.remote import AUTHORITIES_LIMIT, Remote, remote_from_fields, remote_to_value
 from mantlet_measure.strictjson import Fields
-from tests.unit.measure.samples import DEPLOYMENT, MODEL
-
-REMOTE = Remote(
-    url="https://store.test:8443/a/model.raw?key=x&n=1", address="192.0.2.7", authorities=(b"one", b"two")
-)
-STREAMED = dataclasses.replace(MODEL, stream=Stream(files=(StreamFile(name=MODEL.file, size=9),)))
-FETCHED = dataclasses.replace(DEPLOYMENT, model=STREAMED, fetch=REMOTE)
+from tests.unit.measure.samples import DEPLOYMENT, FETCHED, REMOTE
 
 
 def decode(value: object) -> Remote:
