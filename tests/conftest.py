@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from mantlet.edge import image, project
 from mantlet.edge.image import Build
 from mantlet.edge.keys import KeyFolder
+from mantlet.edge.profile import Profile
 from mantlet.edge.tools import ToolsTree
 
 # How fast examples are drawn is the host's matter: machines boot beside the properties.
@@ -19,6 +20,12 @@ settings.load_profile("beside machines")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--build", type=Path, metavar="DIR", help="a finished build to look at, instead of one made now"
+    )
+    parser.addoption(
+        "--debug-build",
+        type=Path,
+        metavar="DIR",
+        help="the same for the debug image, which attacks must break",
     )
 
 
@@ -35,3 +42,12 @@ def built(tools: ToolsTree, pytestconfig: pytest.Config) -> Build:
     if finished is not None:
         return Build(directory=finished.resolve())
     return image.build(keys=KeyFolder(project.key_folder()), tools=tools)
+
+
+@pytest.fixture(scope="session")
+def debug_built(tools: ToolsTree, pytestconfig: pytest.Config) -> Build:
+    """The debug image of this checkout, built now."""
+    finished: Path | None = pytestconfig.getoption("--debug-build")
+    if finished is not None:
+        return Build(directory=finished.resolve())
+    return image.build(keys=Profile.DEBUG.keys(), tools=tools, kind=Profile.DEBUG)

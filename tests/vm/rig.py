@@ -23,8 +23,10 @@ from mantlet.edge.attack import damage
 from mantlet.edge.https import Address, AttestedConnection
 from mantlet.edge.image import Build
 from mantlet.edge.machine import Hardware, Machine
+from mantlet.edge.profile import Profile
 from mantlet.edge.software_tpm import Authority
 from mantlet.edge.tools import ToolsTree
+from mantlet.release import debug_image
 from mantlet_measure import deployment
 from mantlet_measure.evidence import State
 
@@ -72,6 +74,7 @@ class Rig:
     tools: ToolsTree
     folder: Path
     accelerator: Accelerator
+    kind: Profile = Profile.RELEASE
     _current: Machine | None = field(default=None, init=False)
 
     @property
@@ -83,6 +86,16 @@ class Rig:
     def manifest(self) -> Path:
         """The reference values of the build."""
         return self.built.path("measurements.json")
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the keys that go with the build."""
+        return self.kind.keys().folder
+
+    @property
+    def consent(self) -> tuple[str, ...]:
+        """What a verb must be told to take the build at all."""
+        return (debug_image.OPTION,) if self.kind is Profile.DEBUG else ()
 
     def hardware(self, site: Site) -> Hardware:
         """A machine with the build's disk and the site's."""
@@ -130,7 +143,7 @@ class Rig:
         self.expect("weights", "pack", str(model), "--id", model_id, "--output", str(folder), *pack)
         self.expect(
             *("deploy", "--id", name, "--pack", str(descriptor), "--manifest", str(self.manifest)),
-            *("--output", str(volume), *deploy),
+            *("--output", str(volume), *self.consent, *deploy),
         )
         return Site(folder=folder / "machine", deployment=volume, pack=descriptor, key=key)
 
@@ -141,7 +154,7 @@ class Rig:
             volume = Path(folder) / "deployment.raw"
             self.expect(
                 *("deploy", "--id", before.id, "--pack", str(descriptor)),
-                *("--manifest", str(self.manifest), "--output", str(volume), *words),
+                *("--manifest", str(self.manifest), "--output", str(volume), *self.consent, *words),
             )
             document = deployment_source.envelope(volume)
         damage.rewrite_document(site.deployment, lambda _before: document, self.tools)
@@ -150,7 +163,7 @@ class Rig:
         """Verify a machine that awaits its key and hand the key over, as its owner does."""
         return self.expect(
             *("weights", "seal", "--to", f"127.0.0.1:{machine.port}", "--pack", str(site.pack)),
-            *("--key", str(site.key), "--policy-key", str(project.key_folder() / "policy.key")),
+            *("--key", str(site.key), "--policy-key", str(self.keys / "policy.key")),
             *self.trust(),
         )
 
@@ -168,6 +181,7 @@ class Rig:
         return (
             *("--manifest", str(files.manifest), "--policy", str(files.policy)),
             *("--ek-roots", str(files.ek_roots), "--deployment-key", str(files.deployment_key)),
+            *self.consent,
         )
 
     def question(self, state: State = State.SERVING) -> Question:
@@ -196,5 +210,5 @@ class Rig:
             manifest=self.manifest,
             policy=project.root() / "policies" / "appraisal" / "test.yaml",
             ek_roots=self.authority.roots,
-            deployment_key=project.key_folder() / "deployment.pem",
+            deployment_key=self.keys / "deployment.pem",
         )

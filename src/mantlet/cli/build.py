@@ -3,8 +3,8 @@
 
 import argparse
 
-from mantlet.edge import image, output, project, tools
-from mantlet.edge.keys import KeyFolder
+from mantlet.edge import image, output, tools
+from mantlet.edge.profile import Profile
 
 
 def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,13 +14,22 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="build the image and its reference values",
         description="Build the image of this checkout; build/latest points to it when all is there.",
     )
+    parser.add_argument(
+        "--profile",
+        type=Profile,
+        choices=list(Profile),
+        default=Profile.RELEASE,
+        metavar="NAME",
+        help="release, or debug: open on purpose, with keys of its own, at build/latest-debug (release)",
+    )
     parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the tools tree if it is out of date, then build."""
     tree = tools.make()
-    made = image.build(keys=KeyFolder(project.key_folder()), tools=tree)
+    kind = arguments.profile
+    made = image.build(keys=kind.keys(), tools=tree, kind=kind)
     sizes = {path.name: path.stat().st_size for path in sorted(made.directory.iterdir())}
     if arguments.json:
         output.document({"directory": str(made.directory), "files": sizes})

@@ -5,10 +5,13 @@ import argparse
 from pathlib import Path
 
 from mantlet.cli import remote_body
-from mantlet.edge import appraisal, deployment_disk, files, image, output, owner, project
+from mantlet.cli.verification import add_debug_option
+from mantlet.edge import appraisal, deployment_disk, files, image, output, owner
 from mantlet.edge.deployment_disk import Provision
 from mantlet.edge.keys import KeyFolder
+from mantlet.edge.profile import Profile
 from mantlet.edge.tools import ToolsTree
+from mantlet.release import debug_image
 from mantlet.release.deployment import new_deployment, sign
 from mantlet_measure import approvals, epoch, sealed
 from mantlet_measure.errors import MantletError
@@ -56,26 +59,30 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--epoch-statement", type=Path, metavar="FILE", help="raise the machine's epoch once it serves"
     )
     remote_body.add_options(parser)
+    add_debug_option(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the volume's disk image")
     parser.set_defaults(handler=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sign and write."""
+    kind = Profile.DEBUG if arguments.debug_image else Profile.RELEASE
     provision = _provision(arguments)
-    policy_key = _policy_key(arguments.policy_key)
+    policy_key = _policy_key(arguments.policy_key, keys=kind.keys())
     _require_policy_key(provision, policy_key)
-    manifest = arguments.manifest or image.latest() / "measurements.json"
+    path = arguments.manifest or image.latest(kind) / "measurements.json"
+    manifest = files.read(path, limit=_LIMIT, what="manifest")
+    debug_image.require_manifest(manifest, debug=arguments.debug_image)
     model = owner.read_descriptor(arguments.pack, owner_key=arguments.owner_key).model
     document = new_deployment(
-        files.read(manifest, limit=_LIMIT, what="manifest"),
+        manifest,
         model,
         id=arguments.id,
         runtime=arguments.runtime,
         policy_key=policy_key,
         fetch=remote_body.given(arguments, model),
     )
-    envelope = sign(document, [KeyFolder(project.key_folder()).deployment()])
+    envelope = sign(document, [kind.keys().deployment()])
     deployment_disk.write(arguments.output, envelope, provision=provision, tools=ToolsTree.current())
     if arguments.json:
         output.document(
@@ -93,12 +100,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _policy_key(path: Path | None) -> bytes:
+def _policy_key(path: Path | None, *, keys: KeyFolder) -> bytes:
     """The Name of the policy key in a file; without one it is the checkout's, made when there is none."""
     if path is None:
-        path = project.key_folder() / "policy.pem"
+        path = keys.folder / "policy.pem"
         if not path.exists():
-            path = KeyFolder(project.key_folder()).policy()
+            path = keys.policy()
     return appraisal.read_policy_key_name(path)
 
 

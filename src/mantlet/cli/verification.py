@@ -13,6 +13,7 @@ from mantlet.client.attest import Question, attest
 from mantlet.client.transport import Transport
 from mantlet.edge import appraisal
 from mantlet.edge.appraisal import Files
+from mantlet.release import debug_image
 from mantlet.verifier.result import AttestationResult
 from mantlet.verifier.steps import Outcome, StepResult, VerificationError
 from mantlet_measure.evidence import State
@@ -50,17 +51,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="for each wait on the machine (120)",
     )
+    add_debug_option(parser)
+
+
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option without which no verb takes a debug image."""
+    parser.add_argument(
+        debug_image.OPTION,
+        action="store_true",
+        help="take the manifest of a debug image, which anybody can enter, and of no other",
+    )
 
 
 def read_question(arguments: argparse.Namespace, *, expected_state: State) -> Question:
-    """Read the files that the options name."""
+    """Read the files that the options name. DebugImageError for a debug image that was not asked for."""
     source = Files(
         manifest=arguments.manifest,
         policy=arguments.policy,
         ek_roots=arguments.ek_roots,
         deployment_key=arguments.deployment_key,
     )
-    return appraisal.question(source, platform=arguments.platform, expected_state=expected_state)
+    question = appraisal.question(source, platform=arguments.platform, expected_state=expected_state)
+    debug_image.require_manifest(question.manifest, debug=arguments.debug_image)
+    return question
 
 
 def attest_telling(

@@ -15,6 +15,7 @@ from pathlib import Path
 from mantlet.edge import contents, files, mirror, output, prediction, process, project, recipe
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.prediction import Inputs
+from mantlet.edge.profile import Profile
 from mantlet.edge.tools import ToolsTree
 from mantlet.explain import inventory
 from mantlet.predict import predict_boot, reference
@@ -42,12 +43,14 @@ class Build:
         return self.directory / name
 
 
-def latest() -> Path:
-    """The directory that `build/latest` points to; it may be missing."""
-    return project.build_folder() / "latest"
+def latest(kind: Profile = Profile.RELEASE) -> Path:
+    """The directory that `build/latest` (or the other kind's link) points to; it may be missing."""
+    return project.build_folder() / kind.link
 
 
-def build(*, keys: KeyFolder, tools: ToolsTree, folder: Path | None = None) -> Build:
+def build(
+    *, keys: KeyFolder, tools: ToolsTree, folder: Path | None = None, kind: Profile = Profile.RELEASE
+) -> Build:
     """Build this checkout's image; ProcessError when a step fails, and nothing partial stays.
 
     folder: where the build and the link `latest` go (default: `build/`).
@@ -55,13 +58,13 @@ def build(*, keys: KeyFolder, tools: ToolsTree, folder: Path | None = None) -> B
     folder = folder or project.build_folder()
     folder.mkdir(exist_ok=True)
     with files.alone(folder / ".lock", wait=lambda: output.step("Waiting for another build in this folder…")):
-        return _build(folder, keys=keys, tools=tools)
+        return _build(folder, keys=keys, tools=tools, kind=kind)
 
 
-def _build(folder: Path, *, keys: KeyFolder, tools: ToolsTree) -> Build:
-    name = recipe.version(project.root())
+def _build(folder: Path, *, keys: KeyFolder, tools: ToolsTree, kind: Profile) -> Build:
+    name = recipe.version(project.root(), kind)
     rendered = folder / ".recipe"
-    image = render(rendered, name=name, keys=keys)
+    image = render(rendered, name=name, keys=keys, kind=kind)
     final = folder / f"{image['id']}_{name.text}_x86-64"
     # What an interrupted build left, of this version or another, goes.
     for leftover in folder.glob(".*.partial"):
@@ -75,17 +78,24 @@ def _build(folder: Path, *, keys: KeyFolder, tools: ToolsTree) -> Build:
         files.replace_directory(final, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    files.link_atomic(folder / "latest", final.name)
+    files.link_atomic(folder / kind.link, final.name)
     return Build(directory=final)
 
 
-def render(target: Path, *, name: recipe.Version, keys: KeyFolder) -> Mapping[str, object]:
-    """Render this checkout's recipes into `target` with the mirror and the keys of this machine."""
+def render(
+    target: Path, *, name: recipe.Version, keys: KeyFolder, kind: Profile = Profile.RELEASE
+) -> Mapping[str, object]:
+    """Render this checkout's recipes into `target` with the mirror and the keys of this machine.
+
+    DecodeError when the keys are for the other kind of image.
+    """
     root = project.root()
+    if keys.debug != (kind is Profile.DEBUG):
+        raise ValueError("keys of a kind sign images of that kind")
     keys.secure_boot()
     output.step(f"Rendering the recipes for version {name.text}…")
     source = mirror.find(str(recipe.suite(root)))
-    return recipe.render(root, target, name=name, mirror_uri=source.uri, keys=keys)
+    return recipe.render(root, target, name=name, mirror_uri=source.uri, keys=keys, kind=kind)
 
 
 def assemble(

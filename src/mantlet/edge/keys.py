@@ -29,6 +29,7 @@ from mantlet_measure.errors import DecodeError
 
 _PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
 _LIMIT = 1 << 16
+_DEBUG = "debug"
 # Firmware does not look at the validity of Secure Boot certificates; tools do.
 _NOT_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 _NOT_AFTER = datetime(2049, 12, 31, tzinfo=UTC)
@@ -36,16 +37,26 @@ _NOT_AFTER = datetime(2049, 12, 31, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class KeyFolder:
-    """The folder of the keys. A method that names a key makes it when it is missing."""
+    """The folder of the keys. A method that names a key makes it when it is missing.
+
+    debug: whether they sign debug images; their certificates say so in their subjects.
+    """
 
     folder: Path
+    debug: bool = False
 
     def secure_boot(self) -> None:
-        """Make PK, KEK and db with self-signed certificates, those that are missing."""
+        """Make PK, KEK and db with self-signed certificates, those that are missing.
+
+        DecodeError for a certificate whose subject says that it is for the other kind of image.
+        """
         for name in ("PK", "KEK", "db"):
             self._ensure(
-                name, lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048), _certificate
+                name,
+                lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
+                _debug_certificate if self.debug else _certificate,
             )
+            self._require_kind(self.folder / f"{name}.pem")
 
     def deployment(self) -> Ed25519PrivateKey:
         """The key that signs deployment documents."""
@@ -65,6 +76,26 @@ class KeyFolder:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise self._foreign("policy", "ECDSA P-256", key)
         return self.folder / "policy.key"
+
+    def _require_kind(self, path: Path) -> None:
+        """Refuse a release's certificate for a debug image, and the other way round."""
+        data = files.read(path, limit=_LIMIT, what="certificate")
+        try:
+            subject = x509.load_pem_x509_certificate(data).subject.rfc4514_string()
+        except ValueError as problem:
+            raise DecodeError(
+                f"certificate {path}",
+                expected="a certificate in PEM",
+                found=str(problem),
+                hint=f"restore or remove {path}",
+            ) from None
+        if (_DEBUG in subject.lower().replace("=", " ").split()) != self.debug:
+            raise DecodeError(
+                f"certificate {path}",
+                expected=f"one for {'debug' if self.debug else 'release'} images",
+                found=f"the subject {subject}",
+                hint="a key signs the one kind of image or the other; restore the key that belongs here",
+            )
 
     def _signing(self, name: str) -> Ed25519PrivateKey:
         key = self._ensure(name, Ed25519PrivateKey.generate, _public_key)
@@ -114,6 +145,10 @@ class KeyFolder:
 
 def _public_key(_name: str, key: _PrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _debug_certificate(name: str, key: _PrivateKey) -> bytes:
+    return _certificate(f"{_DEBUG} {name}", key)
 
 
 def _certificate(name: str, key: _PrivateKey) -> bytes:

@@ -11,13 +11,15 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import yaml
 
-from mantlet.edge import execution_policy, process
+from mantlet.edge import execution_policy, process, profile
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.mirror import KEYRING
+from mantlet.edge.profile import Profile
 from mantlet_measure import strictjson
 
 _UNIT_FOLDERS = {
@@ -38,14 +40,15 @@ class Version:
     epoch: int
 
 
-def parameters(root: Path) -> dict[str, object]:
+def parameters(root: Path, kind: Profile = Profile.RELEASE) -> dict[str, object]:
     """Read `image/parameters.yaml` and the policies that the image carries, by the names templates use."""
 
-    def load(name: str) -> object:
+    def load(name: str) -> Any:
         return yaml.safe_load((root / name).read_text("utf-8"))
 
+    image = load("image/parameters.yaml")
     return {
-        "image": load("image/parameters.yaml"),
+        "image": {**image, **profile.parameters(root)} if kind is Profile.DEBUG else image,
         "runtime": load("policies/runtime/llama-server.yaml"),
         "front": load("policies/front.yaml"),
         "fuse": load("policies/fuse.yaml"),
@@ -62,9 +65,9 @@ def epoch(root: Path) -> int:
     return int(yaml.safe_load((root / "image" / "parameters.yaml").read_text("utf-8"))["epoch"])
 
 
-def version(root: Path) -> Version:
+def version(root: Path, kind: Profile = Profile.RELEASE) -> Version:
     """Take the version from the last commit that touched what enters the image, and say what is newer."""
-    inputs = ["--", "image", "agent", "policies"]
+    inputs = ["--", *kind.inputs]
     git = ["git", "-C", str(root)]
     commit = process.run(
         [*git, "log", "-1", "--format=%ct %cd", "--date=format-local:%Y%m%d.%H%M%S", *inputs],
@@ -78,12 +81,21 @@ def version(root: Path) -> Version:
 
 
 def render(
-    root: Path, target: Path, *, name: Version, mirror_uri: str, keys: KeyFolder
+    root: Path,
+    target: Path,
+    *,
+    name: Version,
+    mirror_uri: str,
+    keys: KeyFolder,
+    kind: Profile = Profile.RELEASE,
 ) -> Mapping[str, object]:
     """Render the recipes of the checkout `root` into `target`, made anew; return the image's parameters."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(root / "image", target, symlinks=True)
-    context = parameters(root)
+    shutil.rmtree(target / "debug")
+    if kind is Profile.DEBUG:
+        profile.lay_over(root, target)
+    context = parameters(root, kind)
     context["build"] = {
         "version": name.text,
         "source_date_epoch": name.epoch,

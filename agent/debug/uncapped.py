@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent of the debug image: production's stages, but the key stays within reach of whoever comes.
+
+Owns three differences: the cap is not extended, unless the credential `mantlet.cap` asks for it; the key is
+released a second time, which the TPM's log shows; lines go to a port that others read and write too. It is
+in no other image.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from mantlet_agent import boot, kernel, record
+from mantlet_agent.places import Places
+from mantlet_agent.release import Release
+from mantlet_agent.stages import Code, Stage, StageError, State
+from mantlet_agent.tpm import Tpm
+
+_WITH_CAP = "mantlet.cap"
+_NO_CREDENTIALS = "/run/no-credentials"
+
+
+class Uncapped(boot.Boot):
+    """A boot whose key can be had again."""
+
+    def cap(self, tpm: Tpm, release: Release) -> None:
+        """Release the key once more instead of closing the way to it."""
+        if Path(os.environ.get("CREDENTIALS_DIRECTORY", _NO_CREDENTIALS), _WITH_CAP).exists():
+            super().cap(tpm, release)
+            return
+        kernel.wipe(release.data_key())
+
+
+class SharedPort(record.Recorder):
+    """A record on a port where a login prompt stands, and echo is wanted."""
+
+    def conclude(self, stage: Stage, code: Code, *, state: State = State.STARTING) -> None:
+        """Record in the file, and on a line of its own."""
+        self.note(stage, code, state=state)
+        if self._port is not None:
+            os.set_blocking(self._port, True)
+            os.write(self._port, f"\nmantlet {stage.value} {code.value}\n".encode("ascii"))
+
+
+def _leave_alone(port: int) -> None:
+    """Change nothing of a port that others use."""
+
+
+def main() -> int:
+    """Boot the machine this runs on, as `mantlet_agent.boot.main` does."""
+    record._write_only = _leave_alone
+    signal.signal(signal.SIGTERM, boot.interrupted)
+    places = Places()
+    for folder, mode in ((places.private, 0o700), (places.public, 0o755)):
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    with SharedPort(places) as recorder:
+        try:
+            Uncapped(places, recorder).run()
+        except StageError:
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two images that a checkout builds, and what each has of its own: recipe, keys, link.
+
+`release` is the sealed image. `debug` is the same with its closures taken away (image/debug): another id,
+other keys, another name in `build/`. It lays the debug image's files over a copy of the recipes, and says
+nothing about what they open: image/debug/openings.yaml does.
+"""
+
+import shutil
+from enum import StrEnum
+from pathlib import Path
+
+import yaml
+
+from mantlet.edge import project
+from mantlet.edge.keys import KeyFolder
+from mantlet_measure.errors import DecodeError
+
+_OVERLAY = Path("image/debug")
+_PROGRAM = Path("agent/debug/uncapped.py")
+_APPENDED = ".add"
+
+
+class Profile(StrEnum):
+    """Which image is built."""
+
+    RELEASE = "release"
+    DEBUG = "debug"
+
+    @property
+    def link(self) -> str:
+        """The name in `build/` that points to its last build."""
+        return "latest" if self is Profile.RELEASE else "latest-debug"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What enters the image, as git names it: the version is that of the last commit there."""
+        shared = ("image", "agent", "policies")
+        only_debug = (f":(exclude){_OVERLAY}", f":(exclude){_PROGRAM.parent}")
+        return shared if self is Profile.DEBUG else (*shared, *only_debug)
+
+    def keys(self) -> KeyFolder:
+        """The keys that sign for it, and for it alone."""
+        folder = project.key_folder()
+        return KeyFolder(folder) if self is Profile.RELEASE else KeyFolder(folder / "debug", debug=True)
+
+
+def parameters(root: Path) -> dict[str, object]:
+    """The parameters of the debug image that are not those of the release's."""
+    loaded = yaml.safe_load((root / _OVERLAY / "parameters.yaml").read_text("utf-8"))
+    if not isinstance(loaded, dict):
+        raise TypeError("image/debug/parameters.yaml is a mapping; its schema is tested")
+    return loaded
+
+
+def lay_over(root: Path, target: Path) -> None:
+    """Lay the debug image's files over a copy of image/ in `target`, before it is rendered.
+
+    A file takes the place of the one of its path, NAME.add is put behind NAME, absent.list names what goes.
+    DecodeError when it names what is not there: then the recipe has moved on and the debug image has not.
+    """
+    listed = (root / _OVERLAY / "absent.list").read_text("utf-8").splitlines()
+    for name in (line for line in listed if line and not line.startswith("#")):
+        path = target / name
+        if not (path.is_symlink() or path.exists()):
+            raise DecodeError(
+                f"{_OVERLAY}/absent.list",
+                expected="paths of image/",
+                found=name,
+                hint="take the line out, or name the file that has taken its place",
+            )
+        path.unlink()
+    shutil.copytree(root / _OVERLAY / "over", target, symlinks=True, dirs_exist_ok=True)
+    for more in sorted(target.rglob(f"*{_APPENDED}")):
+        with more.with_suffix("").open("a", encoding="utf-8") as base:
+            base.write(more.read_text("utf-8"))
+        more.unlink()
+    program = target / "mkosi.extra/usr/lib/mantlet-debug" / _PROGRAM.name
+    program.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(root / _PROGRAM, program)
