@@ -9,6 +9,7 @@ in no other image.
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from mantlet_agent import boot, kernel, record
@@ -33,23 +34,27 @@ class Uncapped(boot.Boot):
 
 
 class SharedPort(record.Recorder):
-    """A record on a port where a login prompt stands, and echo is wanted."""
+    """A record on a port where a login prompt stands: what is typed there is wanted."""
+
+    def __init__(self, places: Places) -> None:
+        """Leave the port as it is."""
+        self._places = places
+        self._verdicts = {}
+        self._port = None
 
     def conclude(self, stage: Stage, code: Code, *, state: State = State.STARTING) -> None:
-        """Record in the file, and on a line of its own."""
+        """Record in the file, and on a line of its own: each login hangs up those who hold the port open."""
         self.note(stage, code, state=state)
-        if self._port is not None:
-            os.set_blocking(self._port, True)
-            os.write(self._port, f"\nmantlet {stage.value} {code.value}\n".encode("ascii"))
-
-
-def _leave_alone(port: int) -> None:
-    """Change nothing of a port that others use."""
+        with suppress(OSError):
+            # A port waits for a carrier when it is opened, unless it is told not to.
+            port = os.open(self._places.serial, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
+            os.set_blocking(port, True)
+            os.write(port, f"\nmantlet {stage.value} {code.value}\n".encode("ascii"))
+            os.close(port)
 
 
 def main() -> int:
     """Boot the machine this runs on, as `mantlet_agent.boot.main` does."""
-    record._write_only = _leave_alone
     signal.signal(signal.SIGTERM, boot.interrupted)
     places = Places()
     for folder, mode in ((places.private, 0o700), (places.public, 0o755)):
