@@ -16,7 +16,7 @@ _setup:
 up *ARGUMENTS: _setup
     @{{ mantlet }} up "$@"
 
-# build the image and its expected-PCR manifest; --profile debug: the open one
+# build the image and its expected-PCR manifest
 build-image *ARGUMENTS: _setup
     @{{ mantlet }} build "$@"
 
