@@ -91,7 +91,8 @@ def weak_build(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Build:
     target.mkdir()
     image.assemble(rendered, target, image=parameters, epoch=version.epoch, keys=keys, tools=rig.tools)
     manifest = str(target / "measurements.json")
-    process.run([sys.executable, "-m", "mantlet", "predict", str(target), "--output", manifest])
+    predict = [sys.executable, "-m", "mantlet", "predict", str(target)]
+    process.run([*predict, "--epoch", str(recipe.epoch(project.root())), "--output", manifest])
     return Build(directory=target)
 
 
