@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 
 from mantlet.cli.boot import AWAITING_KEY, SERVING
+from mantlet.client.attest import fetch_evidence
 from mantlet.edge import accelerator
+from mantlet.edge.attack.ports import Port
+from mantlet.edge.attack.qmp import Monitor
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
+from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.image import Build
 from mantlet.edge.machine import Machine
 from mantlet.edge.profile import Profile
 from mantlet.edge.tools import ToolsTree
-from tests.tiny_gguf import tiny_gguf
-from tests.vm.ports import Port
-from tests.vm.qmp import Monitor
+from mantlet_measure import evidence as evidence_format
 from tests.vm.rig import BOOT_SECONDS, Rig
-from tests.vm.tpm_trace import Trace
 
 pytestmark = pytest.mark.vm
 
@@ -84,7 +86,13 @@ def test_it_is_refused_by_who_did_not_ask_for_a_debug_image(bench: Rig, machine:
     assert "expected a sealed image, found the debug image mantlet-debug" in said.story
 
 
-def test_root_logs_in_on_the_agents_port_by_his_name_alone(machine: Machine, tmp_path: Path) -> None:
+def test_the_login_fuse_holds_as_long_as_nobody_logs_in(bench: Rig, machine: Machine) -> None:
+    assert last_event(bench, machine) == "weights"
+
+
+def test_root_logs_in_on_the_agents_port_by_his_name_alone_and_the_fuse_burns(
+    bench: Rig, machine: Machine, tmp_path: Path
+) -> None:
     with Monitor(machine) as monitor:
         monitor.plug_cable("serial", tmp_path / "cable", log=machine.serial)
     with Port(tmp_path / "cable") as port:
@@ -95,6 +103,15 @@ def test_root_logs_in_on_the_agents_port_by_his_name_alone(machine: Machine, tmp
         # What is looked for is not what is typed: the shell has to work it out.
         port.type(b"echo uid=$(id -u) on $(tty)\r")
         wait_for(port, b"uid=0 on /dev/ttyS0")
+    assert last_event(bench, machine) == "fuse"
+    said = bench.run("verify", f"https://127.0.0.1:{machine.port}", *bench.trust())
+    assert said.code == 1
+    assert "login fuse: expected not burnt, observed burnt" in said.story
+
+
+def last_event(bench: Rig, machine: Machine) -> str:
+    with bench.connect(machine) as connection:
+        return evidence_format.decode(fetch_evidence(connection, bytes(32))).agent_log[-1].event
 
 
 def wait_for(port: Port, text: bytes) -> None:

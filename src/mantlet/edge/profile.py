@@ -17,7 +17,7 @@ from mantlet.edge.keys import KeyFolder
 from mantlet_measure.errors import DecodeError
 
 _OVERLAY = Path("image/debug")
-_PROGRAM = Path("agent/debug/uncapped.py")
+_PROGRAMS = Path("agent/debug")
 _APPENDED = ".add"
 
 
@@ -36,7 +36,7 @@ class Profile(StrEnum):
     def inputs(self) -> tuple[str, ...]:
         """What enters the image, as git names it: the version is that of the last commit there."""
         shared = ("image", "agent", "policies")
-        only_debug = (f":(exclude){_OVERLAY}", f":(exclude){_PROGRAM.parent}")
+        only_debug = (f":(exclude){_OVERLAY}", f":(exclude){_PROGRAMS}")
         return shared if self is Profile.DEBUG else (*shared, *only_debug)
 
     def keys(self) -> KeyFolder:
@@ -75,6 +75,7 @@ def lay_over(root: Path, target: Path) -> None:
         with more.with_suffix("").open("a", encoding="utf-8") as base:
             base.write(more.read_text("utf-8"))
         more.unlink()
-    program = target / "mkosi.extra/usr/lib/mantlet-debug" / _PROGRAM.name
-    program.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(root / _PROGRAM, program)
+    programs = target / "mkosi.extra/usr/lib/mantlet-debug"
+    programs.mkdir(parents=True, exist_ok=True)
+    for program in sorted((root / _PROGRAMS).glob("*.py")):
+        shutil.copyfile(program, programs / program.name)
