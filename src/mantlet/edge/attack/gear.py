@@ -18,6 +18,10 @@ HVC = "hvc0"
 GUEST_AGENT = "guest-agent"
 PORTS = (*SERIAL, HVC, GUEST_AGENT)
 CAPTURE = "net.pcap"
+# QEMU's own trace of drivers that take virtio devices.
+TRACE = "virtio.trace"
+# What is plugged in while the machine runs, each into a slot of its own, numbered by the length of the name.
+LATE = ("virtio-rng-pci", "virtio-balloon-pci")
 # What QEMU's own DHCP suggests, beside a router and a name server.
 NETWORK = ",hostname=suggested,domainname=suggested.example,dnssearch=suggested.example"
 
@@ -35,8 +39,13 @@ def words(folder: Path) -> tuple[str, ...]:
         # For what is plugged in late.
         *("-chardev", "null,id=late"),
         *("-device", "VGA", "-device", "qemu-xhci,id=usb", "-device", "usb-kbd"),
-        *("-device", "pcie-root-port,id=slot,chassis=1", "-device", "pvpanic-pci"),
-        *("-device", "virtio-balloon-pci", "-device", "virtio-rng-pci"),
+        *(
+            word
+            for late in LATE
+            for word in ("-device", f"pcie-root-port,id=slot-{late},chassis={len(late)}")
+        ),
+        *("-trace", "enable=virtio_set_status", "-D", str(folder / TRACE), "-device", "pvpanic-pci"),
+        *("-device", "virtio-rng-pci"),
         *("-object", f"filter-dump,id=capture,netdev=net,file={folder / CAPTURE}"),
         *wire.qemu_words(folder),
     ]

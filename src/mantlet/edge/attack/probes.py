@@ -6,6 +6,7 @@ families with more to them have modules of their own.
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,9 @@ _ROUTES = (
     ),
     *("/.well-known/mantlet/", "/.well-known/mantlet/nope", "/v1/../slots", "//slots", "/server-status"),
 )
+# The device's address in QEMU, and its status as the guest wrote it (virtio 1.2, 2.1: DRIVER_OK).
+_DRIVER = re.compile(r"virtio_set_status vdev (0x[0-9a-f]+) val (\d+)")
+_IS_DRIVEN = 4
 _ALL_NODES_MAC = bytes.fromhex("333300000001")
 
 
@@ -153,19 +157,21 @@ def _guest_agent(scene: Scene) -> tuple[str, ...]:
 
 
 def _odd_devices(scene: Scene) -> tuple[str, ...]:
-    """Devices at boot are in the gear; more come now. A driver that takes a virtio device says DRIVER_OK."""
-    monitor = scene.monitor
+    """Plug more devices in. Of a virtio device it is traced when a driver takes it."""
+    monitor, trace = scene.monitor, scene.folder / gear.TRACE
     monitor.call("device_add", driver="usb-kbd", id="late-kbd", bus="usb.0")
     monitor.call("device_add", driver="usb-serial", id="late-serial", bus="usb.0", chardev="late")
-    monitor.call("device_add", driver="virtio-rng-pci", id="late-rng", bus="slot")
-    time.sleep(WAIT)
+    known = set(_DRIVER.findall(trace.read_text("utf-8")))
     found = []
-    for device in monitor.call("x-query-virtio"):
-        name = device["name"]
-        statuses = monitor.call("x-query-virtio-status", path=device["path"])["status"]["statuses"]
-        taken = any("DRIVER_OK" in status for status in statuses)
-        if taken and name not in ("virtio-blk", "virtio-net", "virtio-serial"):
-            found.append(f"a driver took {name}")
+    for device in gear.LATE:
+        monitor.call("device_add", driver=device, id=f"late-{device}", bus=f"slot-{device}")
+        time.sleep(WAIT)
+        taken = {
+            vdev for vdev, status in _DRIVER.findall(trace.read_text("utf-8")) if int(status) & _IS_DRIVEN
+        }
+        if new := taken - {vdev for vdev, _ in known}:
+            found.append(f"a driver took {device}")
+            known |= {(vdev, "") for vdev in new}
     return tuple(found)
 
 
