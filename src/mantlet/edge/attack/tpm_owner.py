@@ -47,7 +47,7 @@ with Tpm.open(sys.argv[1]) as tpm:
 _REPLAY = """
 import json, sys
 sys.path[:0] = sys.argv[2:]
-from tpm2_pytss import TPM2_ALG, TPML_DIGEST_VALUES, TPMT_HA, TSS2_Exception, types
+from tpm2_pytss import ESYS_TR, TPM2_ALG, TPML_DIGEST_VALUES, TPMT_HA, TSS2_Exception, types
 from mantlet.edge.bench import raw_release
 from mantlet_agent.tpm import REGISTERS, Tpm
 from mantlet_measure import handover
@@ -66,7 +66,7 @@ def values(digests):
 
 with Tpm.open(sys.argv[1]) as tpm:
     for register, digests in asked["extends"]:
-        tpm.esapi.pcr_extend(register, values(digests))
+        tpm.esapi.pcr_extend(ESYS_TR(register), values(digests))
     registers = {bank.value: {n: v.hex() for n, v in tpm.read(REGISTERS)[bank].items()} for bank in BANKS}
     index = tpm.esapi.tr_from_tpmpublic(counter.handle)
     parent, _ = tpm.storage_root()
