@@ -25,10 +25,11 @@ MAY_BE_UNTRIED = {"shared-folder", "vsock"}
 
 
 @pytest.fixture(scope="session")
-def results(built: Build, tmp_path_factory: pytest.TempPathFactory) -> Results:
+def results(built: Build, debug_built: Build, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The results of one run of the quick subset, by the verb as it is typed."""
     target = tmp_path_factory.mktemp("attacks") / "attacks.json"
-    code = cli.main(["attack", str(built.directory), "--fast", "--output", str(target)], environ={})
+    words = ["attack", str(built.directory), "--weakened", str(debug_built.directory), "--fast"]
+    code = cli.main([*words, "--output", str(target)], environ={})
     results = document.decode(target.read_bytes())
     Draft202012Validator(
         json.loads((project.root() / "policies" / "schema" / "attacks.json").read_text())

@@ -12,6 +12,7 @@ from mantlet.attack.model import Attack
 from mantlet.edge import files, image, operator_access, output, project
 from mantlet.edge.attack import site
 from mantlet.edge.attack.run import by_attack
+from mantlet.edge.profile import Profile
 
 # Each attack may take so many plain boots, its control included in neither.
 _BOUND = 1.3
@@ -51,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         _list(attacks, rules=rules, as_json=arguments.json)
         return 0
-    weakened = arguments.weakened or project.build_folder() / "latest-debug"
-    keys = arguments.weakened_keys or project.key_folder() / "debug"
+    weakened = arguments.weakened or project.build_folder() / Profile.DEBUG.link
+    keys = arguments.weakened_keys or Profile.DEBUG.keys().folder
     battery = site.battery(arguments.build or image.latest(), weakened, weakened_keys=keys, rules=rules)
     outcomes = battery.run(attacks, resume=arguments.resume, jobs=arguments.jobs)
     results = site.results(battery, outcomes)

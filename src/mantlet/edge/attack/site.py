@@ -11,6 +11,7 @@ from mantlet.edge.attack.run import Battery, manifest_sha256
 from mantlet.edge.attack.stand import Stand
 from mantlet.edge.image import Build
 from mantlet.edge.keys import KeyFolder
+from mantlet.edge.profile import Profile
 from mantlet.edge.tools import ToolsTree
 from mantlet.release import manifest
 from mantlet_measure.errors import UnavailableError
@@ -25,15 +26,15 @@ def battery(
     folder = project.state_folder() / "attacks" / build.resolve().name
     stands = []
     for directory, keys, hint in (
-        (build, project.key_folder(), "just build-image"),
-        (weakened, weakened_keys, "just build-image --profile debug"),
+        (build, Profile.RELEASE.keys(), "just build-image"),
+        (weakened, KeyFolder(weakened_keys, debug=True), "just build-image --profile debug"),
     ):
         if not (directory / "measurements.json").exists():
             raise UnavailableError(f"expected a build in {directory}, found none", hint=hint)
         resolved = directory.resolve()
         stand = Stand(
             built=Build(directory=resolved),
-            keys=KeyFolder(keys),
+            keys=keys,
             tools=tools,
             accelerator=chosen,
             folder=project.state_folder() / "attacks" / resolved.name / "stand",
