@@ -69,7 +69,7 @@ class Esp:
             else:
                 self.put(file)
         for name, members in archives.items():
-            self.put(EspFile(name, _cpio(members)))
+            self.put(EspFile(name, cpio(members)))
 
     def _ukify(self, words: list[str], target: Path, *, read: list[Path], signed: bool) -> None:
         if signed:
@@ -118,7 +118,7 @@ def _section(image: pe.Image, name: str) -> pe.Section:
     return damage.given(section, f"a section {name} in the UKI")
 
 
-def _cpio(members: Mapping[str, bytes]) -> bytes:
+def cpio(members: Mapping[str, bytes]) -> bytes:
     """An archive in the format newc (cpio(5)), with the folders that its files need."""
     archive = bytearray()
     folders = {str(folder) for path in members for folder in Path(path).parents} - {"."}
