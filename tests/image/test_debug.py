@@ -26,6 +26,7 @@ FOUND = {
     "generators": {"generators", "gpt-auto"},
     "credentials": {"credential-import"},
     "extensions": {"extensions"},
+    "no-execution-policy": {"execution-policy"},
     "ssh": {"ssh-generator", "remote-access", "listening-sockets"},
     "cores": {"core-dumps"},
     "drivers": {"opening-modules"},
