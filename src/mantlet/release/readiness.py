@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 from mantlet.release.attack_results import Attack, Verdict
 from mantlet.release.audit_results import CheckVerdict
+from mantlet.release.debug_image import is_debug
 from mantlet.release.report import Report
-
-# An image that is made to be entered, so that attacks can be shown to work.
-DEBUG_SUFFIX = "-debug"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +55,7 @@ def not_run(report: Report) -> tuple[str, ...]:
 
 
 def _of_image(report: Report) -> Iterator[Obstacle]:
-    if report.image.id.endswith(DEBUG_SUFFIX):
+    if is_debug(report.image.id):
         yield Obstacle(
             subject=f"image {report.image.id}",
             expected="an image for production",
