@@ -151,6 +151,10 @@ class Disk:
     first: bool = False
 
 
+HIBERNATED_UUID = "6f1f0f5e-2f0a-4c52-9d6e-0c5f6b3d7a99"
+"""Of the swap space that says that it holds an image of memory."""
+
+
 class DiskKind(StrEnum):
     """Disks that somebody brings."""
 

@@ -2,6 +2,7 @@
 """`mantlet attack`: attack copies of a machine as an operator would, and judge from outside."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,7 +37,13 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("--only", nargs="+", default=(), metavar="ID", help="these attacks, by id or by name")
     parser.add_argument("--fast", action="store_true", help="the quick subset")
     parser.add_argument("--resume", action="store_true", help="take finished attacks from an earlier run")
-    parser.add_argument("--jobs", type=_jobs, default=1, metavar="N", help="machines at the same time (1)")
+    parser.add_argument(
+        "--jobs",
+        type=_jobs,
+        default=max(1, len(os.sched_getaffinity(0)) // 2),
+        metavar="N",
+        help="machines at the same time (one for every two processors)",
+    )
     parser.add_argument("--list", action="store_true", help="list the attacks and run none")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the results there too")
     parser.set_defaults(handler=run, usage_error=parser.error)

@@ -6,7 +6,7 @@ They share the boot of the credentials.
 
 from mantlet.attack import signs
 from mantlet.attack.catalogue.credentials import GROUP
-from mantlet.attack.changes import Qemu, Variable
+from mantlet.attack.changes import HIBERNATED_UUID, Disk, DiskKind, Qemu, Variable
 from mantlet.attack.model import Attack, Control
 
 # systemd's EFI vendor GUIDs (systemd, efivars-fundamental.h): of the loader, and of systemd itself.
@@ -21,7 +21,8 @@ def utf16(text: str) -> bytes:
 
 
 _HIBERNATE = (
-    '{"uuid":"6f1f0f5e-2f0a-4c52-9d6e-0c5f6b3d7a99","offset":0,"osReleaseId":"debian",'
+    f'{{"uuid":"{HIBERNATED_UUID}","offset":0,'
+    '"osReleaseId":"debian",'
     '"kernelVersion":"7.2","osReleaseVersionId":"14"}'
 )
 
@@ -30,7 +31,10 @@ ATTACKS: tuple[Attack, ...] = (
         id="hibernate-location",
         name="hibernate-location",
         title="An EFI variable that names an image of memory to resume from",
-        changes=(Variable("HibernateLocation", SYSTEMD_GUID, utf16(_HIBERNATE)),),
+        changes=(
+            Variable("HibernateLocation", SYSTEMD_GUID, utf16(_HIBERNATE)),
+            Disk(name="hibernated", kind=DiskKind.HIBERNATED),
+        ),
         probes=("variable-hibernate-location",),
         sign=signs.found("variable-hibernate-location", words="the variable is consumed"),
         control=Control.WEAKENED_BUILD,

@@ -107,6 +107,7 @@ ATTACKS: tuple[Attack, ...] = (
         probes=("root-detached",),
         sign=signs.any_of(signs.stays_on(), signs.spoke()),
     ),
+    _fault("weights-flipped", "A flipped bit in the weights", "weights-substituted", Weights.FLIPPED),
     _fault("weights-truncated", "Half of the weights", "weights-substituted", Weights.HALF),
     _fault("weights-substituted", "Weights of another model", "weights-substituted", Weights.OTHER_MODEL),
     _fault("weights-absent", "No weights", "weights-substituted", Weights.ABSENT),

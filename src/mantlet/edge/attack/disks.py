@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mantlet.attack.changes import DiskKind
+from mantlet.attack.changes import HIBERNATED_UUID, DiskKind
 from mantlet.edge import process
 from mantlet.edge.attack import damage
 from mantlet.edge.image import Build
@@ -18,6 +18,8 @@ from mantlet.edge.tools import ToolsTree
 
 _MEBI = 1 << 20
 _SECTOR = 512
+_PAGE = 4096
+_HIBERNATED = b"S1SUSPEND\0"
 # UAPI.2, Discoverable Partitions Specification: the types of x86-64 and of all.
 _TYPES = {
     "home": "933ac7e1-2eb4-4f13-b844-0e14e2aef915",
@@ -60,16 +62,20 @@ class DiskMaker:
                     "meta-data": b"instance-id: x\n",
                 }
                 self._run("mkfs.vfat", "-F", "32", "-s", "1", "-n", "CIDATA", str(disk))
-                for file, content in seed.items():
-                    (self.folder / file).write_bytes(content)
-                    self._run("mcopy", "-i", str(disk), str(self.folder / file), f"::/{file}")
+                for member, content in seed.items():
+                    (self.folder / member).write_bytes(content)
+                    self._run("mcopy", "-i", str(disk), str(self.folder / member), f"::/{member}")
             case DiskKind.FILE_SYSTEMS:
                 sizes = [("linux", label, 16 * _MEBI) for label in ("cidata", "config-2", "writable")]
                 for (_, label, size), start in zip(sizes, self._partitioned(disk, sizes), strict=True):
                     self._file_system(disk, "ext4", label, start, size)
             case DiskKind.HIBERNATED:
                 self._empty(disk, 16)
-                self._run("mkswap", "--label", "hibernated", str(disk))
+                self._run("mkswap", "--label", "hibernated", "--uuid", HIBERNATED_UUID, str(disk))
+                with disk.open("r+b") as file:
+                    # Linux, kernel/power/swap.c: this in the place of SWAPSPACE2 says that an image follows.
+                    file.seek(_PAGE - len(_HIBERNATED))
+                    file.write(_HIBERNATED)
         return disk
 
     def _same_identifiers(self, disk: Path) -> None:

@@ -7,7 +7,7 @@ under a digest of both builds and of the battery's own source; another image, or
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,17 +49,26 @@ class Battery:
         groups = catalogue.boots([attack for attack in attacks if attack.id not in done])
         if done:
             output.step(f"{len(done)} of {len(attacks)} attacks are taken from an earlier run")
+        for number, outcomes in enumerate(self._outcomes(groups, jobs), start=1):
+            for outcome in outcomes:
+                done[outcome.id] = outcome
+                self._tell(outcome, f"{number}/{len(groups)}")
+        return tuple(done[attack.id] for attack in attacks)
+
+    def _outcomes(self, groups: Sequence[Sequence[Attack]], jobs: int) -> Iterator[tuple[Outcome, ...]]:
+        """Run groups, so many at a time, and yield what comes of each when it is there."""
+        if jobs == 1:
+            # In our own thread: an interruption powers the machine off at once.
+            yield from map(self._group, groups)
+            return
         with ThreadPoolExecutor(max_workers=jobs) as pool:
             running = [pool.submit(self._group, group) for group in groups]
             try:
-                for number, future in enumerate(as_completed(running), start=1):
-                    for outcome in future.result():
-                        done[outcome.id] = outcome
-                        self._tell(outcome, f"{number}/{len(groups)}")
+                for future in as_completed(running):
+                    yield future.result()
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-        return tuple(done[attack.id] for attack in attacks)
 
     def _group(self, group: Sequence[Attack]) -> tuple[Outcome, ...]:
         """Boot once for all attacks of a group, and once for each kind of control; judge each attack."""
