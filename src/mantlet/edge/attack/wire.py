@@ -5,8 +5,11 @@ QEMU's filter-redirector and filter-mirror give a socket each; a frame has its l
 endian). ARP (RFC 826), IPv4 (RFC 791), TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792): what a port scan needs.
 """
 
+import contextlib
+import queue
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -45,7 +48,7 @@ class Wire:
     """The neighbour; `machine_mac` is known once the machine has answered."""
 
     inward: socket.socket
-    outward: socket.socket
+    arrived: "queue.SimpleQueue[bytes]"
     machine_mac: bytes = b""
     _pending: bytearray = field(default_factory=bytearray)
 
@@ -55,7 +58,6 @@ class Wire:
 
     def frames(self, seconds: float) -> Iterator[bytes]:
         """Yield what the machine sends, until it has been silent for so long."""
-        self.outward.settimeout(seconds)
         while True:
             while len(self._pending) >= 4:
                 size = int.from_bytes(self._pending[:4], "big")
@@ -65,8 +67,8 @@ class Wire:
                 del self._pending[: 4 + size]
                 yield frame
             try:
-                data = self.outward.recv(1 << 20)
-            except TimeoutError:
+                data = self.arrived.get(timeout=seconds)
+            except queue.Empty:
                 return
             if not data:
                 raise BootError("wire: expected frames, found it cut", hint="is the machine on?")
@@ -130,10 +132,30 @@ class Wire:
 
 @contextmanager
 def connected(folder: Path) -> Iterator[Wire]:
-    """Hold both sockets."""
+    """Hold both sockets, and take in what comes: QEMU stands still while nobody reads."""
+    arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     with connect(folder / "in") as inward, connect(folder / "out") as outward:
         inward.setblocking(True)
-        yield Wire(inward=inward, outward=outward)
+        outward.setblocking(True)
+        reader = threading.Thread(target=_take_in, args=(outward, arrived))
+        reader.start()
+        try:
+            yield Wire(inward=inward, arrived=arrived)
+        finally:
+            # Wakes the reader; QEMU may be gone already.
+            with contextlib.suppress(OSError):
+                outward.shutdown(socket.SHUT_RDWR)
+            reader.join()
+
+
+def _take_in(outward: socket.socket, arrived: "queue.SimpleQueue[bytes]") -> None:
+    data = b"first"
+    while data:
+        try:
+            data = outward.recv(1 << 20)
+        except ConnectionResetError:
+            data = b""
+        arrived.put(data)
 
 
 def _arp(operation: int, mac: bytes, *, target: bytes) -> bytes:
