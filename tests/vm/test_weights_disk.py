@@ -1,34 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """One machine that has its key, and one change to the disk that its weights are on.
 
-As in test_refusals.py, every attack boots a copy of a machine that serves when it is left alone. Either the
-agent refuses the pack before the runtime has started, or the runtime dies at the first byte of it that does
-not verify: nobody gets an answer out of a changed model.
+As in test_refusals.py, every attack boots a copy of a machine that serves when it is left alone. The agent
+refuses the pack before the runtime has started.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mantlet.cli.boot import SERVING
 from mantlet.client import chat
 from mantlet.edge.attack import tpm_trace
 from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line, Machine
-from mantlet_measure.errors import MantletError
 from tests.vm import pack_damage
 from tests.vm.pack_damage import Pack
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
 
 pytestmark = pytest.mark.vm
 
-# The tree of the pack has two levels then: its last sector is no part of its root.
+# The tree of the pack has two levels then.
 ALIGNMENT = 64 << 10
-SETTLING_SECONDS = 300.0
 
 
 @pytest.fixture(scope="session")
@@ -112,25 +107,6 @@ def test_a_signed_document_that_calls_the_pack_another_version_gets_no_key(
     assert machine.lines()[-1] == Line("unseal", "sealed-key-unapproved")
 
 
-def flip_tensor(pack: Pack) -> None:
-    # The first tensor: the embeddings of all tokens, those of control among them.
-    pack.flip(pack.place_of_model() + ALIGNMENT)
-
-
-def flip_last_sector(pack: Pack) -> None:
-    # Zeros behind the last digest: no data of anybody's, and still hashed.
-    assert pack.plaintext()[-1] == 0
-    pack.flip(-1)
-
-
-@pytest.mark.parametrize("change", [flip_tensor, flip_last_sector], ids=["in a tensor", "in the last sector"])
-def test_the_runtime_dies_of_the_block_that_a_prompt_needs_when_a_bit_is_flipped(
-    rig: Rig, stored: Site, tmp_path: Path, change: Callable[[Pack], None]
-) -> None:
-    machine = boot_with(rig, stored, tmp_path, change)
-    expect_no_answer(rig, machine)
-
-
 def boot_with(rig: Rig, stored: Site, folder: Path, change: Callable[[Pack], object]) -> Machine:
     """Boot a copy of the machine whose weights are a changed copy."""
     site, pack = stored.copy(folder), Pack.copy(stored, folder)
@@ -138,19 +114,6 @@ def boot_with(rig: Rig, stored: Site, folder: Path, change: Callable[[Pack], obj
     change(pack)
     assert pack.image.read_bytes() != before
     return rig.boot(site, replace(rig.hardware(site), weights=pack.image))
-
-
-def expect_no_answer(rig: Rig, machine: Machine) -> None:
-    """See that the machine goes off at the latest when it is asked, and says nothing before it does."""
-    while machine.is_on() and SERVING not in machine.lines():
-        assert machine.elapsed < BOOT_SECONDS
-        time.sleep(0.2)
-    if SERVING in machine.lines():
-        with pytest.raises((MantletError, OSError)):
-            ask(rig, machine)
-    machine.wait_until_off(seconds=machine.elapsed + SETTLING_SECONDS)
-    if SERVING not in machine.lines():
-        assert machine.lines()[-1] == Line("launch", "runtime-failed")
 
 
 def ask(rig: Rig, machine: Machine) -> None:
