@@ -3,7 +3,8 @@
 
 Hash, data and tree are whole, and every register is as the release predicts. Without a signature veritysetup
 has no root to offer. With one of a foreign key it tries again without: then it is the kernel's policy that
-keeps the root's first program from starting. (The image of the commit before the policy goes on and serves.)
+keeps the root's first program from starting. (Without the policy the agent went
+on to configure.)
 """
 
 import base64
