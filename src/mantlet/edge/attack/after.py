@@ -15,7 +15,7 @@ from mantlet.edge.attack.hand import Hand
 from mantlet.edge.attack.stand import Stand
 
 # Firmware, kernel and udev look at the first and the last blocks of a disk for tables and signatures.
-_PROBED = 24 << 20
+_PROBED = 8 << 20
 _DHCP_SERVER = 67
 
 
