@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of a run: one boot for what shares one, a control for each kind, results that are taken up again.
 
-No machine is booted: what a boot would show is given. Boots themselves are tests/vm/test_attacks.py's.
+No machine is booted: what a boot would show is given.
 """
 
 from dataclasses import replace
