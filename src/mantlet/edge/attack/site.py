@@ -39,8 +39,10 @@ def battery(
             accelerator=chosen,
             folder=project.state_folder() / "attacks" / resolved.name / "stand",
         )
-        stand.provision()
         stands.append(stand)
+    # Both are there before either is booted.
+    for stand in stands:
+        stand.provision()
     production, weak = stands
     return Battery(production=production, weakened=weak, folder=folder, rules=rules)
 
