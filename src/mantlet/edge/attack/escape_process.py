@@ -95,8 +95,9 @@ class Captive:
             return ChildEnd(result=child, status=None)
         end = time.monotonic() + self.patience
         while time.monotonic() < end:
-            result = self._signed(payload.CHILD_RESULT)
+            # In this order: what an ended child has left does not change any more.
             status = self._status_of(child)
+            result = self._signed(payload.CHILD_RESULT)
             if result != _STILL_RUNNING or status is not None:
                 self.call(Call.WAIT4, child, 0, _WNOHANG, 0)
                 return ChildEnd(result=None if result == _STILL_RUNNING else result, status=status)
