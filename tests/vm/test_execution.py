@@ -42,7 +42,9 @@ def of_another_signer(signed: bytes, folder: Path) -> bytes:
     key = serialization.load_pem_private_key((keys.folder / "db.key").read_bytes(), None)
     certificate = x509.load_pem_x509_certificate((keys.folder / "db.pem").read_bytes())
     content = document["rootHash"].encode("ascii")
-    builder = pkcs7.PKCS7SignatureBuilder().set_data(content).add_signer(certificate, key, hashes.SHA256())  # type: ignore[arg-type]
+    builder = pkcs7.PKCS7SignatureBuilder().set_data(content)
+    # The loader's type is any private key's; ours is RSA.
+    builder = builder.add_signer(certificate, key, hashes.SHA256())  # type: ignore[arg-type]
     document["signature"] = base64.b64encode(builder.sign(serialization.Encoding.DER, _OPTIONS)).decode(
         "ascii"
     )

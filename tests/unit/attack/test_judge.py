@@ -23,7 +23,7 @@ OFF = Observation(end=End.OFF, seconds=30.0, lines=("unseal sealed-key-unapprove
 
 
 def judged(observation: Observation, **changed: object) -> Judgement:
-    return judge(replace(ATTACK, **changed), observation)  # type: ignore[arg-type]
+    return judge(replace(ATTACK, **changed), observation)  # type: ignore[arg-type]  # any member
 
 
 def test_a_machine_that_serves_and_shows_nothing_left_the_attack_without_effect() -> None:

@@ -208,5 +208,6 @@ ATTEMPTS: tuple[Attempt, ...] = (
             ("execute programs of others", ("G10",), _programs_of_others),
         )
     ),
+    # Paths of the guest: nothing is written there on this machine.
     *(_executes_from(folder) for folder in ("/tmp", "/var/tmp", "/dev/shm", "/run/mantlet-runtime")),  # noqa: S108
 )
