@@ -2,7 +2,7 @@
 """One machine that has its key, and one change to the disk that its weights are on.
 
 As in test_refusals.py, every attack boots a copy of a machine that serves when it is left alone. The agent
-refuses the pack before the runtime has started.
+refuses the pack before the runtime answers; what changes later ends the runtime at the block, and the machine.
 """
 
 from collections.abc import Callable
@@ -11,19 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from mantlet.cli.boot import SERVING
 from mantlet.client import chat
 from mantlet.edge.attack import tpm_trace
 from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line, Machine
+from mantlet_measure.errors import MantletError
 from tests.vm import pack_damage
 from tests.vm.pack_damage import Pack
-from tests.vm.rig import BOOT_SECONDS, Rig, Site
+from tests.vm.rig import BOOT_SECONDS, PATIENCE, Rig, Site
 
 pytestmark = pytest.mark.vm
 
 # The tree of the pack has two levels then.
 ALIGNMENT = 64 << 10
+# A file that is larger than the machine's memory: of its first tensors no page is left when the last one is read.
+VAST_ALIGNMENT = 32 << 20
+SMALL_MEMORY_MIB = 512
 
 
 @pytest.fixture(scope="session")
@@ -50,10 +55,21 @@ def flip_head_of_model(pack: Pack) -> None:
     pack.flip(pack.place_of_model() + 100)
 
 
+def flip_first_tensor(pack: Pack) -> None:
+    pack.flip(pack.place_of_model() + ALIGNMENT)
+
+
+def flip_last_sector_of_tree(pack: Pack) -> None:
+    pack.flip(-1)
+
+
 REFUSED = {
     "a flipped bit in its file system": (flip_file_system, "weights-corrupt"),
     "a flipped bit at the root of its tree": (flip_root_of_tree, "weights-corrupt"),
     "a flipped bit in the head of its model": (flip_head_of_model, "weights-corrupt"),
+    # The runtime has started then, and stands in the kernel, which asks for the block for ever.
+    "a flipped bit in its first tensor": (flip_first_tensor, "weights-corrupt"),
+    "a flipped bit in the last sector of its tree": (flip_last_sector_of_tree, "weights-corrupt"),
     "the plaintext and no cipher": (pack_damage.store_plaintext, "weights-corrupt"),
     "a LUKS header that names a null cipher": (pack_damage.give_it_a_null_cipher, "weights-corrupt"),
     "a verity superblock, by who has the key": (pack_damage.give_it_a_superblock, "weights-corrupt"),
@@ -65,7 +81,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_runtime_never_starts_over_a_pack_with(rig: Rig, stored: Site, tmp_path: Path, name: str) -> None:
+def test_a_machine_never_serves_a_pack_with(rig: Rig, stored: Site, tmp_path: Path, name: str) -> None:
     change, code = REFUSED[name]
     machine = boot_with(rig, stored, tmp_path, change)
     machine.wait_until_off(seconds=BOOT_SECONDS)
@@ -107,6 +123,27 @@ def test_a_signed_document_that_calls_the_pack_another_version_gets_no_key(
     assert machine.lines()[-1] == Line("unseal", "sealed-key-unapproved")
 
 
+def test_a_block_altered_under_a_serving_machine_ends_it(
+    rig: Rig, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = tmp_path_factory.mktemp("model") / "vast.gguf"
+    model.write_bytes(tiny_gguf(alignment=VAST_ALIGNMENT))
+    site = rig.site("vast", model, model_id="vast")
+    hardware = replace(rig.hardware(site), memory_mib=SMALL_MEMORY_MIB)
+    assert model.stat().st_size > SMALL_MEMORY_MIB << 20
+    ask(rig, rig.provision(site, hardware), model="vast")
+    pack = Pack.copy(site, tmp_path)
+    machine = rig.boot(site, replace(hardware, weights=pack.image))
+    machine.wait_for(SERVING, seconds=BOOT_SECONDS)
+    place = pack.place_of_model()
+    for offset in range(VAST_ALIGNMENT, model.stat().st_size, VAST_ALIGNMENT):
+        pack.flip(place + offset)
+    with pytest.raises(MantletError):
+        ask(rig, machine, model="vast")
+    machine.wait_until_off(seconds=machine.elapsed + PATIENCE)
+    machine.check_end()
+
+
 def boot_with(rig: Rig, stored: Site, folder: Path, change: Callable[[Pack], object]) -> Machine:
     """Boot a copy of the machine whose weights are a changed copy."""
     site, pack = stored.copy(folder), Pack.copy(stored, folder)
@@ -116,7 +153,7 @@ def boot_with(rig: Rig, stored: Site, folder: Path, change: Callable[[Pack], obj
     return rig.boot(site, replace(rig.hardware(site), weights=pack.image))
 
 
-def ask(rig: Rig, machine: Machine) -> None:
+def ask(rig: Rig, machine: Machine, *, model: str = "wide") -> None:
     """Ask for a few tokens and get all of them. What they say is noise, and may be no text at all."""
     with rig.connect(machine) as connection:
-        list(chat.ask(connection, "hello", model="wide", max_tokens=4))
+        list(chat.ask(connection, "hello", model=model, max_tokens=4))

@@ -182,10 +182,10 @@ class Boot:
         from mantlet_agent import launch
 
         model = configuration.deployment.model
-        launch.open_weights(self._places, weights, model, key)
+        watch = launch.open_weights(self._places, weights, model, key)
         # Side by side: the runtime loads its model while the evidence process loads the TPM's library.
         self._start(launch.runtime_unit(self._places, model))
-        launch.wait_for_runtime(configuration.runtime)
+        launch.wait_for_runtime(configuration.runtime, watch)
 
     def _extend(self, tpm: Tpm, configuration: Configuration, event: str) -> None:
         """Extend the word of `event` as the configuration makes it."""

@@ -6,6 +6,7 @@ Owns that one question. It reads the status line and nothing else of the answer.
 
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,14 +18,20 @@ _STATUS_LINE_LIMIT = 256
 _OK = b"HTTP/1.1 200"
 
 
-def require(path: Path, target: str, *, seconds: float, failed: Code) -> None:
-    """Ask until the answer is 200. StageError with `failed` when it is not within `seconds`."""
+def require(
+    path: Path, target: str, *, seconds: float, failed: Code, meanwhile: Callable[[], None] = lambda: None
+) -> None:
+    """Ask until the answer is 200. StageError with `failed` when it is not within `seconds`.
+
+    meanwhile: called between two questions; what it raises ends the waiting.
+    """
     deadline = time.monotonic() + seconds
     with blamed(failed):
         while time.monotonic() < deadline:
             with suppress(OSError):
                 if status_line(path, target).startswith(_OK):
                     return
+            meanwhile()
             time.sleep(_POLL_SECONDS)
     raise StageError(failed, f"{path} did not answer {target} with 200 within {seconds} s")
 

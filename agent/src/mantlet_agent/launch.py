@@ -7,8 +7,9 @@ nothing mapped or mounted. It decides nothing about who may have the key.
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from mantlet_agent import files, health, kernel, mapping
@@ -27,18 +28,24 @@ _READ_AHEAD = 256 << 20
 _READ_AHEAD_STEP = 1 << 20
 
 
-def open_weights(places: Places, partition: Partition | None, model: Model, data_key: bytearray) -> None:
+# Raises StageError once a block of the weights was read that does not verify. A runtime that maps its model with
+# MAP_POPULATE never comes back from such a block, since the kernel asks for the page again and again (mm_populate()
+# takes each try of filemap_fault() for the first): so its device is asked.
+Watch = Callable[[], None]
+
+
+def open_weights(places: Places, partition: Partition | None, model: Model, data_key: bytearray) -> Watch:
     """Map, mount and check the weights; wipe the key. StageError, and then nothing stays mapped.
 
     A stream body is decrypted into memory instead, and stands at the same place. partition: None when the
-    body is fetched, which only a stream body can be.
+    body is fetched, which only a stream body can be. Return what to call while a runtime reads them.
     """
     if model.stream is not None:
         from mantlet_agent import arrival, stream_body
 
         source = arrival.fetched(places) if partition is None else stream_body.stored(partition)
         stream_body.open_stream(places, source, model, model.stream, data_key)
-        return
+        return _nothing
     if partition is None:
         raise AssertionError("a document with a disk body names no other place")
     with ExitStack() as undo:
@@ -60,6 +67,7 @@ def open_weights(places: Places, partition: Partition | None, model: Model, data
         undo.callback(kernel.unmount, places.weights)
         check_model(places.weights / model.file)
         undo.pop_all()
+    return partial(_require_whole, places.devices)
 
 
 def _map_cipher(mapper: Mapper, partition: Partition, model: Model, data_key: bytearray) -> Mapped:
@@ -106,6 +114,21 @@ def runtime_unit(places: Places, model: Model) -> Mapping[str, Code]:
     return {f"mantlet-runtime@{model.id}.service": Code.RUNTIME_FAILED}
 
 
-def wait_for_runtime(runtime: Runtime) -> None:
-    """Wait until the runtime reports health. StageError."""
-    health.require(runtime.socket, runtime.health, seconds=runtime.start_seconds, failed=Code.RUNTIME_FAILED)
+def wait_for_runtime(runtime: Runtime, watch: Watch) -> None:
+    """Wait until the runtime reports health, and watch its weights meanwhile. StageError."""
+    health.require(
+        *(runtime.socket, runtime.health),
+        seconds=runtime.start_seconds,
+        failed=Code.RUNTIME_FAILED,
+        meanwhile=watch,
+    )
+
+
+def _require_whole(devices: Path) -> None:
+    with Mapper(devices) as mapper:
+        if mapper.is_corrupt(_VERITY_NAME):
+            raise StageError(Code.WEIGHTS_CORRUPT, f"a block of {_VERITY_NAME} does not hash to the root hash")
+
+
+def _nothing() -> None:
+    """Watch a stream body: each of its chunks was authenticated before it was stored."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The device mapper, through its ioctls (include/uapi/linux/dm-ioctl.h).
 
-Owns the encoding of the four commands that the agent needs. libdevmapper and udev are not asked: the kernel
+Owns the encoding of the five commands that the agent needs. libdevmapper and udev are not asked: the kernel
 answers with the device number itself, and devtmpfs makes the node.
 """
 
@@ -24,6 +24,9 @@ _TARGET = struct.Struct("=Q Q i I 16s")
 _VERSION = (4, 0, 0)
 _READ_ONLY = 1 << 0
 _SECURE_DATA = 1 << 15
+# verity_status(), drivers/md/dm-verity-target.c: first `V` until a block does not verify, `C` from then on.
+_CORRUPT = b"C"
+_STATUS_ROOM = 256
 
 
 class _Command(IntEnum):
@@ -33,6 +36,7 @@ class _Command(IntEnum):
     REMOVE = 0xC138FD04
     RESUME = 0xC138FD06
     LOAD = 0xC138FD09
+    STATUS = 0xC138FD0C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +86,11 @@ class Mapper:
         """Remove a mapping. OSError."""
         self._ioctl(_Command.REMOVE, name)
 
+    def is_corrupt(self, name: str) -> bool:
+        """Whether a block of a verity mapping was read that does not verify. OSError."""
+        answer = self._ioctl(_Command.STATUS, name, bytes(_STATUS_ROOM))
+        return decode_status(answer).startswith(_CORRUPT)
+
     def node(self, mapped: Mapped) -> Path:
         """Return the node that devtmpfs has made for a mapping."""
         return self._devices / f"dm-{mapped.minor}"
@@ -116,6 +125,12 @@ def encode_target(target: Target) -> bytes:
     parameters += bytes(-len(parameters) % 8)
     size = _TARGET.size + len(parameters)
     return _TARGET.pack(0, target.sectors, 0, size, target.type.encode("ascii")) + parameters
+
+
+def decode_status(answer: bytes) -> bytes:
+    """Return what the only target of a mapping says of itself."""
+    start = int(_HEADER.unpack_from(answer)[4])
+    return answer[start + _TARGET.size :].split(b"\0", 1)[0]
 
 
 def _device(answer: bytes) -> dict[str, int]:

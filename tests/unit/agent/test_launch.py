@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,10 @@ def refused(code: Code) -> "pytest.RaisesExc[StageError]":
     return pytest.raises(StageError, check=lambda error: error.code is code)
 
 
+def whole() -> None:
+    """Watch weights that verify."""
+
+
 def power_off(*_: str) -> int:
     os.kill(os.getpid(), signal.SIGTERM)
     return 0
@@ -93,13 +98,26 @@ def terminable() -> Iterator[None]:
 
 
 def test_a_runtime_that_is_still_loading_is_waited_for(runtime: Runtime, answers: list[bytes]) -> None:
-    launch.wait_for_runtime(runtime)
+    launch.wait_for_runtime(runtime, whole)
     assert len(answers) == 1
 
 
 def test_a_runtime_that_never_answers_is_refused_in_time(runtime: Runtime) -> None:
     with refused(Code.RUNTIME_FAILED):
-        launch.wait_for_runtime(runtime)
+        launch.wait_for_runtime(runtime, whole)
+
+
+def test_a_block_that_does_not_verify_ends_the_waiting_at_once(runtime: Runtime) -> None:
+    asked: list[bool] = []
+
+    def watch() -> None:
+        asked.append(True)
+        if len(asked) == 3:
+            raise StageError(Code.WEIGHTS_CORRUPT, "a block")
+
+    with refused(Code.WEIGHTS_CORRUPT):
+        launch.wait_for_runtime(replace(runtime, start_seconds=3600), watch)
+    assert len(asked) == 3
 
 
 def test_the_runtime_is_told_its_model_by_a_file_alone(places: Places) -> None:

@@ -93,7 +93,10 @@ def test_a_table_has_the_layout_of_the_kernels_specification() -> None:
     assert table[ctypes.sizeof(Specification) :].rstrip(b"\0").decode() == target.parameters
 
 
-@pytest.mark.parametrize(("command", "number"), [("CREATE", 3), ("REMOVE", 4), ("RESUME", 6), ("LOAD", 9)])
+COMMANDS = [("CREATE", 3), ("REMOVE", 4), ("RESUME", 6), ("LOAD", 9), ("STATUS", 12)]
+
+
+@pytest.mark.parametrize(("command", "number"), COMMANDS)
 def test_the_numbers_of_the_commands_are_those_of_the_kernels_macro(command: str, number: int) -> None:
     # include/uapi/asm-generic/ioctl.h: _IOC(_IOC_READ|_IOC_WRITE, 0xfd, number, sizeof(struct dm_ioctl))
     assert mapper._Command[command] == 3 << 30 | ctypes.sizeof(Header) << 16 | 0xFD << 8 | number
@@ -106,3 +109,13 @@ def test_the_device_number_of_an_answer_is_read_as_the_kernel_encodes_it(major: 
     answer = bytearray(mapper.encode_header("x", table=b""))
     struct.pack_into("=Q", answer, Header.dev.offset, number)
     assert mapper._device(bytes(answer)) == {"major": major, "minor": minor}
+
+
+@pytest.mark.parametrize("said", [b"V", b"C", b"C -"])
+def test_what_a_target_says_of_itself_is_read_from_where_the_answer_has_its_data(said: bytes) -> None:
+    start = ctypes.sizeof(Header) + 8
+    answer = bytearray(mapper.encode_header("x", table=bytes(256)))
+    struct.pack_into("=I", answer, Header.data_start.offset, start)
+    place = start + ctypes.sizeof(Specification)
+    answer[place : place + len(said) + 1] = said + b"\0"
+    assert mapper.decode_status(bytes(answer)) == said

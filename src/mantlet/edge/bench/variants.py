@@ -39,11 +39,12 @@ _LAUNCH = "mantlet_agent/launch.py"
 # The last definition of a name counts. All else of the stage, the reading ahead too, stays as it is.
 _OPEN_PLAIN = """
 
-def open_weights(places: Places, partition: Partition, model: Model, data_key: bytearray) -> None:
+def open_weights(places: Places, partition: Partition, model: Model, data_key: bytearray) -> Watch:
     kernel.wipe(data_key)
     places.weights.mkdir(mode=0o755, exist_ok=True)
     kernel.mount_read_only(partition.node, places.weights, _FILESYSTEM)
     check_model(places.weights / model.file)
+    return _nothing
 """
 
 
