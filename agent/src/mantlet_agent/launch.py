@@ -127,7 +127,9 @@ def wait_for_runtime(runtime: Runtime, watch: Watch) -> None:
 def _require_whole(devices: Path) -> None:
     with Mapper(devices) as mapper:
         if mapper.is_corrupt(_VERITY_NAME):
-            raise StageError(Code.WEIGHTS_CORRUPT, f"a block of {_VERITY_NAME} does not hash to the root hash")
+            raise StageError(
+                Code.WEIGHTS_CORRUPT, f"a block of {_VERITY_NAME} does not hash to the root hash"
+            )
 
 
 def _nothing() -> None:
