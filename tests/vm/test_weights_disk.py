@@ -2,7 +2,8 @@
 """One machine that has its key, and one change to the disk that its weights are on.
 
 As in test_refusals.py, every attack boots a copy of a machine that serves when it is left alone. The agent
-refuses the pack before the runtime answers; what changes later ends the runtime at the block, and the machine.
+refuses the pack before the runtime answers; what changes later ends the runtime at the block, and with it
+the machine.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,8 @@ pytestmark = pytest.mark.vm
 
 # The tree of the pack has two levels then.
 ALIGNMENT = 64 << 10
-# A file that is larger than the machine's memory: of its first tensors no page is left when the last one is read.
+# A file that is larger than the machine's memory: of its first tensors no page is left when it has read the
+# last one.
 VAST_ALIGNMENT = 32 << 20
 SMALL_MEMORY_MIB = 512
 

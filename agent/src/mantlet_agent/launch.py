@@ -28,9 +28,9 @@ _READ_AHEAD = 256 << 20
 _READ_AHEAD_STEP = 1 << 20
 
 
-# Raises StageError once a block of the weights was read that does not verify. A runtime that maps its model with
-# MAP_POPULATE never comes back from such a block, since the kernel asks for the page again and again (mm_populate()
-# takes each try of filemap_fault() for the first): so its device is asked.
+# Raises StageError once a block of the weights was read that does not verify. A runtime that maps its model
+# with MAP_POPULATE never comes back from such a block, since the kernel asks for the page again and again
+# (mm_populate() takes each try of filemap_fault() for the first): so its device is asked.
 Watch = Callable[[], None]
 
 
