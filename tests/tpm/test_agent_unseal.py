@@ -21,6 +21,9 @@ from mantlet_measure.words import CAP
 from tests.sealing import WORDS, Owner, with_words
 from tests.tpm.conftest import Chip, running
 
+# The kernel's own, of IMA.
+UNENFORCED = 10
+
 
 @pytest.fixture
 def owner() -> Owner:
@@ -115,6 +118,49 @@ def test_a_cap_that_was_not_extended_is_noticed(tpm: Tpm, given: Handover) -> No
     with pytest.raises(StageError) as error:
         release.prove_closed()
     assert error.value.code is Code.CAP_NOT_EFFECTIVE
+
+
+class Restless:
+    """Somebody extends a register between the look at all of them and the question."""
+
+    def __init__(self, tpm: Tpm, monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
+        self.left = times
+        authorize = SealedRelease._authorize
+
+        def extended_meanwhile(release: SealedRelease, *words: Any) -> None:
+            if self.left:
+                self.left -= 1
+                tpm.extend(UNENFORCED, b"meanwhile")
+            authorize(release, *words)
+
+        monkeypatch.setattr(SealedRelease, "_authorize", extended_meanwhile)
+
+
+def test_a_register_that_is_extended_meanwhile_is_no_refusal(
+    tpm: Tpm, given: Handover, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extend_words(tpm)
+    restless = Restless(tpm, monkeypatch, times=3)
+    release = released(tpm, given)
+    assert release.data_key() == owner.data_key
+    assert restless.left == 0
+
+
+def test_a_machine_whose_registers_never_rest_gets_no_key(
+    tpm: Tpm, given: Handover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extend_words(tpm)
+    Restless(tpm, monkeypatch, times=1000)
+    assert refusal(tpm, given) is Code.SEALED_KEY_REFUSED
+
+
+def test_an_enforced_register_that_is_extended_meanwhile_keeps_the_key_closed(
+    tpm: Tpm, given: Handover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extend_words(tpm)
+    monkeypatch.setattr(f"{__name__}.UNENFORCED", 12)
+    Restless(tpm, monkeypatch, times=1)
+    assert refusal(tpm, given) is Code.SEALED_KEY_UNAPPROVED
 
 
 @pytest.mark.parametrize("register", ENFORCED)

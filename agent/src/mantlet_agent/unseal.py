@@ -8,9 +8,9 @@ an approval is looked up only to know which one to present.
 """
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tpm2_pytss import (
     ESYS_TR,
@@ -37,6 +37,10 @@ from mantlet_measure.epoch_counter import EpochCounter, operand
 from mantlet_measure.pcr import ENFORCED
 from mantlet_measure.policy import Comparison, approval_digest
 from mantlet_measure.sealed import SealedKey
+
+T = TypeVar("T")
+
+_ATTEMPTS = 8
 
 
 class SealedRelease:
@@ -72,11 +76,8 @@ class SealedRelease:
         with ExitStack() as stack:
             blob, policy_key = self._load(stack)
             index = ownership.take(self._tpm, self.counter)
-            session, policy = stack.enter_context(self._boot_policy())
-            approval = self._approval(policy)
             try:
-                self._authorize(session, policy_key, index, approval)
-                secret = self._tpm.esapi.unseal(blob, session1=session)
+                secret, approval = _anew(lambda: self._unsealed(blob, policy_key, index))
             except TSS2_Exception as error:
                 raise refused(error, Code.SEALED_KEY_REFUSED) from error
             key = _taken(secret)
@@ -93,7 +94,26 @@ class SealedRelease:
         index, approval = self._used
         with ExitStack() as stack:
             blob, policy_key = self._load(stack)
-            session, _ = stack.enter_context(self._boot_policy())
+            try:
+                secret = _anew(lambda: self._refused(blob, policy_key, index, approval))
+            except TSS2_Exception as error:
+                if error.error != TPM2_RC.POLICY_FAIL:
+                    raise StageError(Code.TPM_ERROR, str(error)) from error
+                return
+            kernel.wipe(_taken(secret))
+            raise StageError(Code.CAP_NOT_EFFECTIVE)
+
+    def _unsealed(self, blob: Any, policy_key: Any, index: Any) -> tuple[Any, Approval]:
+        """Unseal under the approval of this boot. TSS2_Exception, StageError."""
+        with self._boot_policy() as (session, policy):
+            approval = self._approval(policy)
+            self._authorize(session, policy_key, index, approval)
+            return self._tpm.esapi.unseal(blob, session1=session), approval
+
+    def _refused(self, blob: Any, policy_key: Any, index: Any, approval: Approval) -> Any:
+        """Present an approval that must not fit any more, and ask for the key all the same. TSS2_Exception,
+        StageError."""
+        with self._boot_policy() as (session, _):
             try:
                 self._authorize(session, policy_key, index, approval)
             except TSS2_Exception as error:
@@ -101,14 +121,7 @@ class SealedRelease:
                     raise StageError(Code.TPM_ERROR, str(error)) from error
             else:
                 raise StageError(Code.CAP_NOT_EFFECTIVE, "PolicyAuthorize still accepts the approval")
-            try:
-                secret = self._tpm.esapi.unseal(blob, session1=session)
-            except TSS2_Exception as error:
-                if error.error != TPM2_RC.POLICY_FAIL:
-                    raise StageError(Code.TPM_ERROR, str(error)) from error
-                return
-            kernel.wipe(_taken(secret))
-            raise StageError(Code.CAP_NOT_EFFECTIVE)
+            return self._tpm.esapi.unseal(blob, session1=session)
 
     def _load(self, stack: ExitStack) -> tuple[Any, Any]:
         """Import and load the blob and the policy key; both are flushed by `stack`."""
@@ -181,6 +194,21 @@ class SealedRelease:
             raise refused(error, Code.SEALED_KEY_REFUSED) from error
         name = esapi.tr_get_name(policy_key)
         esapi.policy_authorize(session, approval.policy, name, ticket, policy_ref=reference)
+
+
+def _anew(attempt: Callable[[], T]) -> T:
+    """Attempt again when a register, whichever, was extended meanwhile. TSS2_Exception.
+
+    That ends each session that has looked at registers (TPM 2.0 Library, Part 3, TPM2_PolicyPCR:
+    pcrUpdateCounter); the next one looks at them anew.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return attempt()
+        except TSS2_Exception as error:
+            if error.error != TPM2_RC.PCR_CHANGED:
+                raise
+    return attempt()
 
 
 def _taken(secret: Any) -> bytearray:
