@@ -46,8 +46,9 @@ def judge(attack: Attack, observation: Observation) -> Judgement:
 
     1. What could not be tried is not run. 2. The attack's sign is a breach, and so is a key that must not be
     released, and a word on any port: every boot is watched for those. 3. A machine that serves left the
-    attack without effect. 4. One that is off, or was never started, failed closed. 5. Anything else stays on
-    and serves nothing: a breach.
+    attack without effect. 4. One that is off, or was never started, failed closed; so did one that may stand
+    still, if it never had a line, a question for the key or a packet. 5. Anything else stays on and serves
+    nothing: a breach.
     """
     # 1
     if missing := tuple(observation.not_run[each] for each in attack.probes if each in observation.not_run):
@@ -63,7 +64,8 @@ def judge(attack: Attack, observation: Observation) -> Judgement:
     if observation.end is End.SERVING:
         return Judgement(verdict=Verdict.INERT, reasons=(), sign=())
     # 4
-    if observation.end in (End.OFF, End.FIRMWARE):
+    still = attack.stands and not (observation.lines or observation.unseal or observation.sent)
+    if observation.end in (End.OFF, End.FIRMWARE) or (observation.end is End.ON and still):
         return Judgement(verdict=Verdict.FAIL_CLOSED, reasons=(), sign=())
     # 5
     return Judgement(verdict=Verdict.BREACH, reasons=(End.ON.meaning,), sign=())

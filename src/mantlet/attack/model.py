@@ -27,6 +27,8 @@ class Control(StrEnum):
     WEAKENED_BUILD = "weakened-build"
     # The production image; the policy key has signed whatever the attacked machine measured.
     APPROVED_ANYTHING = "approved-anything"
+    # Both: the weakened build, and a policy key that has signed whatever it measured under attack.
+    WEAKENED_APPROVED = "weakened-approved"
     # The production image with one closure taken away from outside, by the attack's `opening`.
     OPENED = "opened"
     # The production image, without the withdrawal that the attack runs into.
@@ -43,6 +45,7 @@ class Control(StrEnum):
 _MEANINGS = {
     Control.WEAKENED_BUILD: "the weakened build",
     Control.APPROVED_ANYTHING: "a policy key that signed what the attacked machine measured",
+    Control.WEAKENED_APPROVED: "the weakened build, and a policy key that signed what it measured",
     Control.OPENED: "the same image with one closure taken away from outside",
     Control.NOT_WITHDRAWN: "a release that was not withdrawn",
     Control.LIMIT: "none: a stated limit, shown to be one",
@@ -58,7 +61,8 @@ class Attack:
     is tried while it serves, or looked at when it is off, in order;
     group: attacks of one group share a boot, None has its own; sign: how its success looks;
     releases: whether the TPM may have released the key, because the attack comes later or has no effect on
-    it; fast: whether it is in the quick subset.
+    it; stands: whether the machine may stand still where others power off, because nothing runs yet that
+    could; fast: whether it is in the quick subset.
     """
 
     id: str
@@ -71,4 +75,5 @@ class Attack:
     probes: tuple[str, ...] = ()
     group: str | None = None
     releases: bool = True
+    stands: bool = False
     fast: bool = False

@@ -59,7 +59,8 @@ class Observation:
 
     lines: of the agent, as `stage code`; unseal: the TPM's answers to TPM2_Unseal, in order; registers: 0 to
     15 in SHA-256 when it was last looked at; moved: the enforced ones that the release does not predict, but
-    15, which is the agent's own; None when the boot ended before it could have measured everything.
+    15, which is the agent's own; of a boot without the agent, those that are complete before the kernel; None
+    without a kernel.
     heard: by port, all that was said after the firmware, without the agent's lines; events: the hypervisor's,
     by name and cause; sent: the kinds of packets that the machine sent on its own; wire: all that it sent, as
     it was sent; found: by probe, what it found, a phrase each; not_run: by probe, why it could not be tried.

@@ -60,6 +60,30 @@ def test_a_machine_that_stays_on_and_serves_nothing_is_a_breach() -> None:
     assert judged(replace(OFF, end=End.ON)).verdict is Verdict.BREACH
 
 
+STILL = Observation(end=End.ON, seconds=52.0, moved=(7,))
+
+
+def test_a_machine_that_may_stand_still_failed_closed_as_long_as_nothing_ran_in_it() -> None:
+    assert judged(STILL, stands=True).verdict is Verdict.FAIL_CLOSED
+    assert judged(STILL).verdict is Verdict.BREACH
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"lines": ("inspect ok",)},
+        {"unseal": (0x99D,)},
+        {"sent": (Packet("arp", "10.0.2.2"),)},
+        {"heard": {"hvc0": b"# "}},
+        {"end": End.SERVING, "unseal": (0,)},
+    ],
+    ids=lambda moved: next(iter(moved)),
+)
+def test_one_that_may_stand_still_and_moves_did_not(moved: dict[str, object]) -> None:
+    observation = replace(STILL, **moved)  # type: ignore[arg-type]  # any member
+    assert judged(observation, stands=True, releases=False).verdict is Verdict.BREACH
+
+
 def test_what_could_not_be_tried_is_not_called_inert() -> None:
     observation = replace(SERVES, not_run={"vsock": "the host has no device"})
     found = judged(observation, probes=("vsock",))

@@ -2,6 +2,8 @@
 """Inputs that are taken, and measured: the enforced registers move, and the key stays sealed.
 
 The control is a policy key that signed what the attacked machine measured: then the same boot gets the key.
+Without Secure Boot the kernel takes no policy of execution, and PID 1 stands still before its first unit
+(docs/adr/0011); the control is the weakened build then, which has no such policy.
 """
 
 from mantlet.attack import signs
@@ -38,6 +40,19 @@ def _measured(name: str, title: str, *changes: Change, rule: str | None = None, 
         control=Control.APPROVED_ANYTHING,
         releases=False,
         fast=fast,
+    )
+
+
+def _unverified(name: str, title: str, *changes: Change) -> Attack:
+    return Attack(
+        id=name,
+        name=name,
+        title=title,
+        changes=(Store.SECURE_BOOT_OFF, *changes),
+        sign=signs.released(),
+        control=Control.WEAKENED_APPROVED,
+        releases=False,
+        stands=True,
     )
 
 
@@ -99,25 +114,23 @@ ATTACKS: tuple[Attack, ...] = (
         sign=signs.moved(4, 12),
         control=Control.OPENED,
     ),
-    _measured("secure-boot-off", "A firmware without keys", Store.SECURE_BOOT_OFF, fast=True),
-    _measured(
+    _unverified("secure-boot-off", "A firmware without keys"),
+    _unverified(
         "load-options",
         "Load options instead of the command line, under a firmware without keys",
-        Store.SECURE_BOOT_OFF,
         Qemu(("-kernel", "{uki}", "-append", "{command_line} systemd.debug_shell=ttyS1")),
     ),
-    _measured(
+    _unverified(
         "foreign-boot-chain",
         "Our kernel and initrd with another command line, under a firmware without keys",
-        Store.SECURE_BOOT_OFF,
         ForeignUki("{command_line} systemd.debug_shell=ttyS1"),
     ),
-    _measured(
+    _unverified(
         "uefi-shell",
         "The firmware's shell starts the UKI",
         Shell(script=("fs0:", "uki.efi")),
     ),
-    _measured(
+    _unverified(
         "foreign-initrd",
         "The firmware's shell registers an initrd before it starts the UKI",
         Shell(

@@ -35,6 +35,8 @@ _END_SECONDS, _FIRMWARE_SECONDS = 30.0, 4.0
 _SETTLE = 3.0
 _STARTS = b"BdsDxe: starting "
 _FIRMWARE_REFUSES = (b"Access Denied", b"No bootable option", b"Security Violation")
+# What firmware and stub measure: the UKI, Secure Boot, command line and credentials, extensions.
+_BEFORE_THE_KERNEL = {4, 7, 12, 13}
 _GOES_ON = {"ok", "awaiting-key"}
 
 
@@ -156,7 +158,7 @@ def _told(
             lines=tuple(f"{line.stage} {line.code}" for line in machine.lines()),
             unseal=codes,
             registers=registers.get(Bank.SHA256, {}),
-            moved=_moved(boot.plan.stand, registers) if machine.lines() else None,
+            moved=_moved(boot, registers),
             heard=heard,
             events=ended.events,
             sent=sent,
@@ -242,12 +244,20 @@ def measured(machine: Machine) -> tuple[tuple[int, ...], Mapping[Bank, Mapping[i
     return tuple(trace.results(UNSEAL)), {bank: trace.registers(bank) for bank in BANKS}
 
 
-def _moved(stand: Stand, registers: Mapping[Bank, Mapping[int, bytes]]) -> tuple[int, ...]:
-    """The enforced registers that the build does not predict, in any bank; not the agent's own."""
-    platform = manifest.decode(stand.built.path("measurements.json").read_bytes()).platforms["qemu-ovmf"]
+def _moved(boot: _Boot, registers: Mapping[Bank, Mapping[int, bytes]]) -> tuple[int, ...] | None:
+    """The enforced registers that the build does not predict, in any bank; not the agent's own.
+
+    Of a boot that ended before the agent, those that are complete when the kernel starts; None when it never
+    started.
+    """
+    if boot.end is End.FIRMWARE:
+        return None
+    manifested = boot.plan.stand.built.path("measurements.json").read_bytes()
+    platform = manifest.decode(manifested).platforms["qemu-ovmf"]
+    complete = set(ENFORCED) - {Register.SYSTEM_IDENTITY} if boot.machine.lines() else _BEFORE_THE_KERNEL
     return tuple(
         number
         for number in ENFORCED
-        if number != Register.SYSTEM_IDENTITY
+        if number in complete
         and any(registers[bank][number] != platform.banks[bank][number].value for bank in registers)
     )

@@ -7,13 +7,13 @@ under a digest of both builds and of the battery's own source; another image, or
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from mantlet.attack import catalogue, judge
-from mantlet.attack.changes import Change, HostileModel, Replay
+from mantlet.attack.changes import Change, HostileModel, Replay, Store
 from mantlet.attack.document import Outcome, outcome_from_value, outcome_to_value
 from mantlet.attack.judge import Judgement, Verdict
 from mantlet.attack.model import Attack, Control
@@ -28,6 +28,8 @@ from mantlet_measure.pcr import Bank
 _LIMIT = 1 << 20
 # Emulation on a busy machine: a root that does not come is given up after 90 seconds by PID 1.
 _PATIENCE, _MORE = 3.0, 120.0
+# A machine that stands still does so until somebody stops looking: after this much of a plain boot.
+_STANDING = 1.3
 _SOURCE = ("attack", "edge/attack")
 
 Registers = Mapping[Bank, Mapping[int, bytes]]
@@ -116,7 +118,7 @@ class Battery:
         changes = tuple(dict.fromkeys(change for attack in group for change in attack.changes)) + tuple(added)
         for change in changes:
             if isinstance(change, HostileModel):
-                return hostile_boot(stand, change.lie, bound=self._bound)
+                return hostile_boot(stand, change.lie, bound=self._patience)
             if isinstance(change, Replay):
                 observation, registers = replayed(stand, change, signed=signed)
                 return Seen(observation=observation, registers=registers)
@@ -125,7 +127,7 @@ class Battery:
                 stand=stand,
                 changes=changes,
                 probes=tuple(dict.fromkeys(probe for attack in group for probe in attack.probes)),
-                bound=self._bound if stand is self.production else self._bound / 2,
+                bound=self._bound(stand, group, changes),
                 signed=signed,
             )
         )
@@ -137,24 +139,27 @@ class Battery:
                 return self._boot(self.weakened, group)
             case Control.APPROVED_ANYTHING:
                 return self._boot(self.production, group, signed=registers)
+            case Control.WEAKENED_APPROVED:
+                attacked = self._boot(self.weakened, group)
+                return self._boot(self.weakened, group, signed=attacked.registers)
             case Control.OPENED:
                 return self._boot(
                     self.production, group, added=[change for attack in group for change in attack.opening]
                 )
             case Control.NOT_WITHDRAWN | Control.LIMIT:
-                return observe(
-                    Plan(
-                        stand=self.production,
-                        changes=(),
-                        probes=(),
-                        bound=self._bound,
-                    )
-                )
+                return observe(Plan(stand=self.production, changes=(), probes=(), bound=self._patience))
 
     @property
-    def _bound(self) -> float:
-        """How long a boot may take. What a weakened build shows, it shows sooner."""
+    def _patience(self) -> float:
         return _PATIENCE * self.production.plain_seconds + _MORE
+
+    def _bound(self, stand: Stand, group: Sequence[Attack], changes: Collection[Change]) -> float:
+        """How long a boot may take. What a weakened build shows, it shows sooner."""
+        if stand is not self.production:
+            return self._patience / 2
+        # Without Secure Boot the kernel takes no policy of execution, and PID 1 stands still (docs/adr/0011).
+        standing = Store.SECURE_BOOT_OFF in changes or any(attack.stands for attack in group)
+        return _STANDING * stand.plain_seconds if standing else self._patience
 
     def _path(self, attack: Attack) -> Path:
         return self.folder / f"{attack.id}.json"

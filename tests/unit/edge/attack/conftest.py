@@ -36,8 +36,12 @@ class ForeignPage:
     address: int
 
     def read(self, at: int, size: int) -> bytes:
-        with Path(f"/proc/{self.pid}/mem").open("rb", buffering=0) as memory:
-            return os.pread(memory.fileno(), size, self.address + at)
+        """Zeros, once the process has left and ended: nothing is asked of it any more."""
+        try:
+            with Path(f"/proc/{self.pid}/mem").open("rb", buffering=0) as memory:
+                return os.pread(memory.fileno(), size, self.address + at) or bytes(size)
+        except ProcessLookupError:
+            return bytes(size)
 
     def write(self, at: int, data: bytes) -> None:
         with Path(f"/proc/{self.pid}/mem").open("r+b", buffering=0) as memory:

@@ -117,6 +117,25 @@ def test_the_policy_key_signs_the_registers_of_the_attacked_boot_for_the_control
     assert (outcome.verdict, outcome.control_verdict) == (Verdict.FAIL_CLOSED, Verdict.BREACH)
 
 
+def test_what_the_weakened_build_measured_is_signed_for_a_control_that_needs_both(
+    battery: Battery, host: Host
+) -> None:
+    both = replace(ALONE, control=Control.WEAKENED_APPROVED, changes=(Store.SECURE_BOOT_OFF,), stands=True)
+    (outcome,) = ran(battery, both)
+    weak = [(plan.stand.folder.name, plan.signed) for plan in host.plans]
+    assert weak == [("production", None), ("weakened", None), ("weakened", REGISTERS)]
+    assert outcome.control_verdict is Verdict.BREACH
+
+
+def test_a_machine_that_may_stand_still_is_watched_for_little_more_than_a_boot(
+    battery: Battery, host: Host
+) -> None:
+    ran(battery, replace(ALONE, stands=True), ONE)
+    still, *_, patient, _ = (plan.bound for plan in host.plans)
+    assert still == pytest.approx(1.3 * 40.0)
+    assert patient > 2 * still
+
+
 def test_a_finished_attack_is_taken_up_again_and_only_when_asked(battery: Battery, host: Host) -> None:
     first = ran(battery, ONE, TWO)
     host.plans.clear()
