@@ -17,6 +17,8 @@ from tests.image.unpacked import Tree
 UNIT = re.compile(
     r"/systemd/system/(?:.*/)?([^/]+\.(?:service|socket|target|mount|automount|timer|path|slice|scope|swap))$"
 )
+# udev(7): what a rule runs; all of ours are named by their paths.
+RUN = re.compile(r'(?:RUN(?:\{program\})?|PROGRAM|IMPORT\{program\})[=+:!]?="(/[^ "]+)')
 MODULE = re.compile(r"/([^/]+)\.ko(?:\.xz)?$")
 
 
@@ -53,6 +55,12 @@ def settings(tree: Tree) -> set[str]:
 
 HELD: dict[str, Callable[[Tree], set[str]]] = {
     "capabilities": lambda tree: {path for path, entry in tree.entries.items() if entry.extended},
+    "device-programs": lambda tree: {
+        program
+        for path in tree.below("/usr/lib/udev/rules.d", "/etc/udev/rules.d")
+        for program in RUN.findall(tree.text(path))
+        if program in tree.entries
+    },
     "elf": lambda tree: files(tree, b"\x7fELF"),
     "generators": lambda tree: {path for path in tree.below("") if "-generators/" in path},
     "groups": lambda tree: accounts(tree, "/etc/group"),

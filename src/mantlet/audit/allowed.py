@@ -33,6 +33,7 @@ class Part(StrEnum):
     GROUPS = "groups"
     CAPABILITIES = "capabilities"
     SYSCTLS = "sysctls"
+    DEVICES = "device-programs"
     ESP = "esp"
     UKI_SECTIONS = "uki-sections"
 

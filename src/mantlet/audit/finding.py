@@ -76,7 +76,8 @@ class Policy:
     """What is known of one image, whose id is `image`.
 
     exceptions; units: that it starts, by tree; exposures: how much of the machine a service of the root may
-    reach, where it is not what all may; allowed: what the image may hold.
+    reach, where it is not what all may; fuse: the service of the root without which nothing may answer, or
+    empty; allowed: what the image may hold.
 
     It says nothing about images of another id.
     """
@@ -85,6 +86,7 @@ class Policy:
     exceptions: tuple[Exemption, ...] = ()
     units: Mapping[str, frozenset[str]] = field(default_factory=dict)
     exposures: Mapping[str, float] = field(default_factory=dict)
+    fuse: str = ""
     allowed: Allowed = field(default_factory=Allowed)
 
 

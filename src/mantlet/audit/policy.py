@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit's policy, decoded: which image it is about, its exceptions, its units and what they may reach.
+"""The audit's policy, decoded: which image it is about, its exceptions, units, exposures and login fuse.
 
 Owns the form of policies/audit.yaml (policies/schema/audit.json); the caller has read the YAML.
 """
@@ -23,7 +23,7 @@ def decode(value: object, allowed: Allowed | None = None) -> Policy:
 
     allowed: the lists of the same image, if it has any; lists of another are refused.
     """
-    fields = _object(value, ("format", "image", "exceptions", "exposures", "units"), WHAT)
+    fields = _object(value, ("format", "image", "exceptions", "exposures", "fuse", "units"), WHAT)
     if fields["format"] != FORMAT:
         _refuse("format", FORMAT, fields["format"])
     image = _text(fields["image"], "image")
@@ -37,6 +37,7 @@ def decode(value: object, allowed: Allowed | None = None) -> Policy:
             for tree, names in _object(fields["units"], (ROOT, INITRD), "units").items()
         },
         exposures=dict(_exposures(fields["exposures"])),
+        fuse="" if fields["fuse"] is None else _text(fields["fuse"], "fuse"),
         allowed=allowed or Allowed(),
     )
 

@@ -12,6 +12,7 @@ from mantlet.audit.image import Image, Signature
 from mantlet.audit.tree import INITRD, ROOT, Node, Tree
 from tests.unit.audit import signed
 from tests.unit.audit.images import (
+    AGENT,
     CONFIGURATION,
     EXECUTION,
     IPE,
@@ -54,6 +55,11 @@ def unit(name: str, text: str) -> dict[str, Node | None]:
 def sysctl(text: str) -> dict[str, Node | None]:
     """Kernel settings that come last."""
     return {"/etc/sysctl.d/99.conf": file(text)}
+
+
+def rules(line: str) -> dict[str, Node | None]:
+    """A rule of udev that comes last."""
+    return {"/etc/udev/rules.d/99.rules": file(f"{line}\n")}
 
 
 def esp(path: str) -> Image:
@@ -326,6 +332,23 @@ BROKEN = [
         image(unit("agent.service", "[Service]\nExecStart=/usr/bin/python3 -m agent\n")),
         ["root:agent.service"],
     ),
+    Broken(
+        "device-programs",
+        image({**rules('RUN+="/bin/sh -c x"'), "/usr/bin/sh": program()}),
+        ["root:/etc/udev/rules.d/99.rules /bin/sh"],
+    ),
+    Broken(
+        "device-programs",
+        image(initrd=rules('PROGRAM=="$attr{path}"')),
+        ["initrd:/etc/udev/rules.d/99.rules $attr{path}"],
+    ),
+    Broken("login-fuse", image({f"{SYSTEM}/watch.service": None}), ["root:watch.service"]),
+    Broken(
+        "login-fuse",
+        image({f"{SYSTEM}/multi-user.target.wants/watch.service": None}
+              | unit("agent.service", AGENT.replace("Requires=watch.service", "BindsTo=other.service"))),
+        ["root:watch.service", "root:agent.service"],
+    ),
     Broken("unit-sandbox", image(exposures={"a.service": 9.6, "b.service": 5.0}), ["root:a.service"]),
     Broken("unit-sandbox", image(exposures={"a.service": None}), ["root:a.service"]),
     Broken("unit-sandbox", image(exposures={}), ["root:a.service"], Policy(exposures={"a.service": 1})),
@@ -376,6 +399,7 @@ BROKEN = [
             (image({"/etc/group": file("root::\nusers::\nwheel::\n")}), "root:groups wheel"),
             (image({"/usr/bin/agent": capable()}), "root:capabilities /usr/bin/agent"),
             (image(sysctl("a.b = 1\n")), "root:sysctls a.b = 1"),
+            (image(rules('RUN+="/usr/sbin/nologin"')), "root:device-programs /usr/sbin/nologin"),
             (image(esp={**image().esp, "/x": 1}), "esp x"),
             (image(kernels=(kernel(sections=(*kernel().sections, ".dtb")),)), "uki-sections .dtb"),
         )

@@ -50,6 +50,21 @@ NoNewPrivileges=yes
 ShowStatus=no
 SystemCallArchitectures=native
 """
+AGENT = """
+[Unit]
+Requires=watch.service
+After=watch.service
+[Service]
+ExecStart=/usr/bin/python3 -IBm agent
+"""
+WATCH = """
+[Unit]
+FailureAction=poweroff-force
+SuccessAction=poweroff-force
+[Service]
+ExecStart=/usr/bin/agent watch
+WatchdogSec=60
+"""
 CONFIGURATION = "".join(f"CONFIG_{name}=y\n" for name in kernel_configuration.ON)
 
 
@@ -87,14 +102,17 @@ ROOT_FILES: Mapping[str, Node] = {
     "/usr/sbin/nologin": program(),
     "/usr/lib/sysctl.d/50.conf": file(SYSCTLS),
     "/usr/lib/systemd/system.conf.d/50.conf": file(MANAGER),
-    f"{SYSTEM}/agent.service": file("[Service]\nExecStart=/usr/bin/python3 -IBm agent\n"),
+    f"{SYSTEM}/agent.service": file(AGENT),
     f"{SYSTEM}/agent.socket": file("[Socket]\nListenStream=/run/agent.sock\n"),
     f"{SYSTEM}/default.target": link("multi-user.target"),
     f"{SYSTEM}/emergency.target": link("poweroff.target"),
     f"{SYSTEM}/multi-user.target": file("[Unit]\nRequires=basic.target\n"),
     f"{SYSTEM}/multi-user.target.wants/agent.service": link("../agent.service"),
+    f"{SYSTEM}/multi-user.target.wants/watch.service": link("../watch.service"),
     f"{SYSTEM}/poweroff.target": file("[Unit]\n"),
     f"{SYSTEM}/rescue.target": link("poweroff.target"),
+    f"{SYSTEM}/watch.service": file(WATCH),
+    "/usr/lib/udev/rules.d/50.rules": file('ACTION=="add", RUN+="/usr/bin/agent $name"\n'),
     "/usr/lib/modules/7/kernel/erofs.ko": file(SIGNED_MODULE),
 }
 IPE = "/usr/lib/ipe/sample.p7b"
@@ -111,10 +129,10 @@ INITRD_FILES: Mapping[str, Node] = {
     "/usr/lib/systemd/system-generators/systemd-veritysetup-generator": program(),
 }
 UNITS = {
-    ROOT: frozenset({"agent.service", "multi-user.target"}),
+    ROOT: frozenset({"agent.service", "multi-user.target", "watch.service"}),
     INITRD: frozenset({"initrd.target"}),
 }
-POLICY = Policy(image="sample", units=UNITS)
+POLICY = Policy(image="sample", units=UNITS, fuse="watch.service")
 
 
 def command_line() -> str:

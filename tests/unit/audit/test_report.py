@@ -101,6 +101,8 @@ def test_the_page_loads_nothing_and_says_each_rule() -> None:
         {"exceptions": [{"rule": "setuid", "subject": "x"}]},
         {"exceptions": [{"rule": "unheard-of", "subject": "x", "reason": "y"}]},
         {"exceptions": [{"rule": "setuid", "subject": "x", "reason": ""}]},
+        {"fuse": ""},
+        {"fuse": ["mantlet-fuse.service"]},
         {"units": {"root": []}},
         {"units": {"root": [1], "initrd": []}},
     ],
@@ -109,5 +111,6 @@ def test_the_page_loads_nothing_and_says_each_rule() -> None:
 def test_a_policy_of_another_form_is_refused(change: dict[str, object]) -> None:
     value = yaml.safe_load(OURS.read_text("utf-8"))
     assert policy.decode(value).image == "mantlet"
+    assert policy.decode({**value, "fuse": None}).fuse == ""
     with pytest.raises(DecodeError):
         policy.decode({**value, **change})

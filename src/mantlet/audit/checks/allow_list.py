@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from mantlet.audit import units
+from mantlet.audit import udev, units
 from mantlet.audit.allowed import Part
 from mantlet.audit.checks import kernel_settings
 from mantlet.audit.checks.modules import modules
-from mantlet.audit.checks.programs import GROUPS, capable, scripted
+from mantlet.audit.checks.programs import INTERPRETERS, capable, scripted
 from mantlet.audit.checks.started import generator_files
 from mantlet.audit.finding import Finding, Policy, Severity
 from mantlet.audit.image import Image
@@ -21,14 +21,6 @@ from mantlet.audit.tree import Tree
 
 RULE = "allow-list"
 _ELF = b"\x7fELF"
-_INTERPRETERS = (
-    *GROUPS["interpreters"].names,
-    *GROUPS["shells"].names,
-    "python[0-9]*",
-    "java",
-    "php*",
-    "lua*",
-)
 
 
 def allow_list(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -60,7 +52,7 @@ def _elf(tree: Tree) -> Iterator[str]:
 
 def _interpreters(tree: Tree) -> Iterator[str]:
     for name, paths in tree.by_name.items():
-        if any(fnmatchcase(name, pattern) for pattern in _INTERPRETERS):
+        if any(fnmatchcase(name, pattern) for pattern in INTERPRETERS):
             yield from (path for path in paths if tree.nodes[path].is_program)
 
 
@@ -103,6 +95,7 @@ _LOOKS: Mapping[Part, Callable[[Tree], Iterable[str]]] = MappingProxyType(
         Part.GROUPS: _names("/etc/group"),
         Part.CAPABILITIES: capable,
         Part.SYSCTLS: _sysctls,
+        Part.DEVICES: udev.programs,
     }
 )
 

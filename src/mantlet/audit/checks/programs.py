@@ -84,6 +84,15 @@ GROUPS: Mapping[str, Group] = MappingProxyType(
     }
 )
 
+# Names of what runs a text that it is given, as shell patterns.
+INTERPRETERS: tuple[str, ...] = (
+    *sorted(GROUPS["interpreters"].names | GROUPS["shells"].names),
+    "python[0-9]*",
+    "java",
+    "php*",
+    "lua*",
+)
+
 
 def of_group(image: Image, rule: str) -> Iterator[Finding]:
     """Yield a finding for each program of a group; a link is another name for what it leads to."""
