@@ -39,6 +39,9 @@ def _numbers(image: Image) -> Mapping[str, int]:
     for tree in image.trees:
         counts[f"files of {tree.name}"] = sum(not node.is_directory for node in tree.nodes.values())
         counts[f"ELF files of {tree.name}"] = _elf_files(tree)
+    # Given beside the image, or not: a rule about it that has no finding was not always checked.
+    counts |= {"files of the recipe": len(image.recipe)} if image.recipe else {}
+    counts |= {"approvals": len(image.approvals)} if image.approvals else {}
     return counts
 
 

@@ -82,6 +82,21 @@ class VerityVolume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """An approval that was given beside the image, by name, and what its policy turned out to be.
+
+    registers: those whose reference values it is over; None when it is over no values of this image. epoch:
+    up to which the machine's counter may stand; None when the counter is not asked. bound: the smaller one of
+    the epochs of image and model.
+    """
+
+    name: str
+    registers: tuple[int, ...] | None
+    epoch: int | None
+    bound: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """Everything that the checks look at.
 
@@ -89,6 +104,7 @@ class Image:
     pe_files: those of them that are programs. enforced: the registers that release a key by platform, where
     a manifest says so. exposures: of the root's services, from 0 to 10; None where that could not be told.
     recipe: the files of the mkosi recipe that was given beside the image, by path, with the text of settings.
+    approvals: those that were given beside it and let it open a key.
     """
 
     id: str
@@ -101,3 +117,4 @@ class Image:
     enforced: Mapping[str, tuple[int, ...]]
     exposures: Mapping[str, float | None]
     recipe: Mapping[str, str] = field(default_factory=dict)
+    approvals: tuple[Approval, ...] = ()

@@ -10,6 +10,7 @@ from mantlet import __version__
 from mantlet.audit import engine, page, report
 from mantlet.audit.finding import Report
 from mantlet.edge import audited, files, output
+from mantlet.edge.audited_approvals import Given
 
 _TEMPLATE_LIMIT = 1 << 20
 
@@ -41,17 +42,38 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="DIR",
         help="the mkosi recipe that it was built of, to be looked at too",
     )
+    parser.add_argument(
+        "--approvals",
+        type=Path,
+        metavar="FILE",
+        help="approvals of its boot, to be looked at too; the manifest lies beside the disk",
+    )
+    parser.add_argument(
+        "--deployment",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="with --approvals, repeatable: the deployment document that they were given for, or its volume",
+    )
+    parser.add_argument(
+        "--runtime",
+        type=Path,
+        metavar="FILE",
+        help="with --approvals: the image's runtime declaration (default: this checkout's)",
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page there")
     parser.add_argument("--sarif", type=Path, metavar="FILE", help="write the report as SARIF 2.1.0 there")
-    parser.set_defaults(handler=run)
+    parser.set_defaults(handler=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Look, judge and print: 0 no finding, 1 findings."""
+    given = _given(arguments)
     policy = audited.read_policy(arguments.policy, arguments.allowed)
     if not arguments.json:
         output.step(f"Unpacking {arguments.image}…")
-    with audited.opened(arguments.image, arguments.recipe) as image:
+    with audited.opened(arguments.image, arguments.recipe, given) as image:
         found = engine.audit(image, policy)
     if arguments.html is not None:
         template = Path(page.__file__).with_name(page.TEMPLATE)
@@ -67,6 +89,17 @@ def run(arguments: argparse.Namespace) -> int:
         for line in lines(found, verbose=arguments.verbose):
             output.result(line)
     return 1 if found.findings else 0
+
+
+def _given(arguments: argparse.Namespace) -> Given | None:
+    if arguments.approvals is None:
+        # The twins of the others may be set for other verbs.
+        return None
+    if not arguments.deployment:
+        arguments.usage_error("--approvals goes with --deployment: register 15 follows from the document")
+    return Given(
+        approvals=arguments.approvals, deployments=tuple(arguments.deployment), runtime=arguments.runtime
+    )
 
 
 def lines(found: Report, *, verbose: bool) -> Iterator[str]:

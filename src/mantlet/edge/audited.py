@@ -19,6 +19,7 @@ from mantlet.audit.finding import Policy
 from mantlet.audit.image import Image
 from mantlet.audit.tree import INITRD, ROOT, Node, Tree
 from mantlet.edge import (
+    audited_approvals,
     audited_kernel,
     audited_recipe,
     audited_tree,
@@ -28,6 +29,7 @@ from mantlet.edge import (
     project,
     strict_yaml,
 )
+from mantlet.edge.audited_approvals import Given
 from mantlet.edge.audited_tree import FileSystem
 from mantlet.edge.prediction import DISK_NAME, mapped
 from mantlet.edge.tools import ToolsTree
@@ -55,10 +57,11 @@ class _Found:
 
 
 @contextmanager
-def opened(path: Path, recipe: Path | None = None) -> Iterator[Image]:
+def opened(path: Path, recipe: Path | None = None, given: Given | None = None) -> Iterator[Image]:
     """Look at a disk, or at the disk of a build folder; the contents of its files live as long as the block.
 
-    recipe: the folder of the mkosi recipe that it was built of, to be looked at as well.
+    recipe: the folder of the mkosi recipe that it was built of, to be looked at as well. given: approvals of
+    its boot, which need the manifest beside the disk.
     UnavailableError on everything that cannot be looked at: no partition table, no UKI, an unknown file
     system, a partition that is cut off, data that grow past the limits, a program that is missing.
     """
@@ -68,6 +71,9 @@ def opened(path: Path, recipe: Path | None = None) -> Iterator[Image]:
             image = _image(disk, Path(scratch))
             if recipe is not None:
                 image = replace(image, recipe=audited_recipe.read(recipe))
+            if given is not None:
+                data = files.read(disk.with_name(MANIFEST_NAME), limit=manifest.LIMIT, what=manifest.WHAT)
+                image = replace(image, approvals=audited_approvals.read(given, data))
         except UnavailableError:
             raise
         except MantletError as refusal:

@@ -5,7 +5,7 @@ Follows docs/formats.md, *Approvals* and *Epoch statement*. Whether the register
 is the caller's step: they come from a verified manifest or from a verified machine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -48,7 +48,7 @@ def approve(
     """
     public = policy_key_public(policy_key.public_key())
     reference = policy_reference(model_id)
-    policy = EpochCounter(policy_key=public).at_most(_epoch(epoch), pcr_policy(expected, ENFORCED))
+    policy = boot_policy(expected, ENFORCED, epoch=_epoch(epoch), policy_key=public)
     approval = Approval(
         policy=policy,
         epoch=epoch,
@@ -56,6 +56,16 @@ def approve(
         image=image,
     )
     return Approvals(policy_key=public, policy_ref=reference, approvals=(approval,))
+
+
+def boot_policy(
+    values: Mapping[Bank, Mapping[int, bytes]], registers: Iterable[int], *, epoch: int, policy_key: bytes
+) -> bytes:
+    """Return the digest that an approval signs: PolicyPCR over registers, then the counter up to an epoch.
+
+    values: of each of the registers, in both banks. policy_key: TPMT_PUBLIC.
+    """
+    return EpochCounter(policy_key=policy_key).at_most(epoch, pcr_policy(values, registers))
 
 
 def merged(older: Approvals, newer: Approvals) -> Approvals:

@@ -19,6 +19,7 @@ from tests.unit.audit.images import (
     POLICY,
     SYSTEM,
     UKI,
+    approval,
     command_line,
     file,
     image,
@@ -414,6 +415,16 @@ BROKEN = [
         "sealing-policy",
         image(initrd={"/etc/crypttab": file("# x\nstate /dev/x - tpm2-device=auto,tpm2-pcrs=4+7+9+11+13\n")}),
         ["initrd:/etc/crypttab state PCR 12"],
+    ),
+    *(
+        Broken("sealing-policy", image(approvals=(approval(**said),)), [f"approval 1{subject}"])
+        for subject, said in (
+            ("", {"registers": None}),
+            (" PCR 12", {"registers": (4, 7, 9, 11, 13, 14, 15)}),
+            (" PCR 15", {"registers": (4, 7, 9, 11, 12, 13, 14)}),
+            (" epoch", {"epoch": None}),
+            (" epoch", {"epoch": 2}),
+        )
     ),
     *(
         Broken("recipe", image(recipe={"mkosi.conf": f"[Content]\n{line}\n"}), [f"mkosi.conf {name}"])

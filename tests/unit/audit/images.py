@@ -11,9 +11,10 @@ import yaml
 
 from mantlet.audit.checks import kernel_configuration
 from mantlet.audit.finding import Finding, Policy
-from mantlet.audit.image import Image, Kernel, Signature, VerityVolume
+from mantlet.audit.image import Approval, Image, Kernel, Signature, VerityVolume
 from mantlet.audit.tree import INITRD, ROOT, Node, Tree
 from mantlet.predict.gpt import Partition
+from mantlet_measure.pcr import ENFORCED
 from tests.unit.audit import signed
 
 HASH = "5a" * 32
@@ -169,6 +170,12 @@ def volume(**changes: object) -> VerityVolume:
     return dataclasses.replace(kept, **changes)  # type: ignore[arg-type]  # any member
 
 
+def approval(**changes: object) -> Approval:
+    """The approval of a boot of the image, with changes."""
+    kept = Approval(name="approval 1", registers=ENFORCED, epoch=1, bound=1)
+    return dataclasses.replace(kept, **changes)  # type: ignore[arg-type]  # any member
+
+
 def image(
     root: Mapping[str, Node | None] | None = None,
     initrd: Mapping[str, Node | None] | None = None,
@@ -189,7 +196,8 @@ def image(
         volumes=(volume(),),
         trees=(tree(ROOT, ROOT_FILES, root), tree(INITRD, INITRD_FILES, initrd)),
         exposures={"agent.service": 3.1},
-        enforced={"sample": (4, 7, 9, 11, 12, 13, 14, 15)},
+        enforced={"sample": ENFORCED},
+        approvals=(approval(),),
         recipe={
             "mkosi.conf": "# Autologin=yes\n[Content]\nSsh=never\nBootloader=uki\nRootPassword=\n",
             "mkosi.profiles/lean/mkosi.conf": "[Validation]\nVerity=signed\nSecureBoot=yes\n",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registers that release a key: without some of them, a way in is open that only they would show.
 
-It looks at what a manifest enforces, at the policies that a UKI carries (systemd-stub(7), .pcrsig), and at
-the volumes that an image opens with the TPM (crypttab(5)). An image without any of these has no findings,
-for nothing is said. Approvals name no registers, but a digest over those of the manifest.
+It looks at what a manifest enforces, at the policies that a UKI carries (systemd-stub(7), .pcrsig), at the
+volumes that an image opens with the TPM (crypttab(5)), and at the approvals of its boot. An image without any
+of these has no findings, for nothing is said. Approvals name no registers, but a digest: what it is over was
+found by the caller, who computed all that it could be.
 """
 
 import re
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from mantlet.audit.finding import Finding, Policy, Severity
-from mantlet.audit.image import Image
+from mantlet.audit.image import Approval, Image
 from mantlet_measure.pcr import Register
 
 RULE = "sealing-policy"
@@ -31,6 +32,18 @@ _NEEDED: Mapping[Register, tuple[Severity, str]] = MappingProxyType(
         Register.SYSEXTS: (Severity.MEDIUM, "a system extension passes"),
     }
 )
+# What an approval needs besides: the agent takes no key under another.
+_APPROVED: Mapping[Register, tuple[Severity, str]] = MappingProxyType(
+    {
+        **_NEEDED,
+        Register.SHIM_POLICY: (Severity.MEDIUM, "a shim with keys of its own passes"),
+        Register.SYSTEM_IDENTITY: (
+            Severity.HIGH,
+            "any deployment passes, and so does whoever is on the machine after the cap",
+        ),
+    }
+)
+_HINT = "approve the boot again with `mantlet release approve`, and leave this approval out"
 
 
 def sealing_policy(image: Image, policy: Policy) -> Iterator[Finding]:
@@ -46,10 +59,39 @@ def sealing_policy(image: Image, policy: Policy) -> Iterator[Finding]:
                 if not line.lstrip().startswith("#") and (match := _BOUND.search(line)) is not None:
                     numbers = tuple(map(int, re.findall(r"[0-9]+", match["registers"])))
                     yield from _missing(f"{tree.subject(path)} {line.split()[0]}", numbers)
+    for approval in image.approvals:
+        yield from _approved(approval)
 
 
-def _missing(where: str, enforced: tuple[int, ...]) -> Iterator[Finding]:
-    for register, (severity, opens) in _NEEDED.items():
+def _approved(approval: Approval) -> Iterator[Finding]:
+    if approval.registers is None:
+        yield Finding(
+            rule=RULE,
+            severity=Severity.HIGH,
+            subject=approval.name,
+            expected="a policy over the image's reference values and the epoch counter",
+            found="one over other values, or of another form",
+            hint=_HINT,
+        )
+        return
+    yield from _missing(approval.name, approval.registers, needed=_APPROVED)
+    if approval.epoch is None or approval.epoch > approval.bound:
+        yield Finding(
+            rule=RULE,
+            severity=Severity.MEDIUM,
+            subject=f"{approval.name} epoch",
+            expected=f"the epoch counter, up to {approval.bound}",
+            found="none" if approval.epoch is None else f"up to {approval.epoch}",
+            hint=_HINT,
+        )
+
+
+def _missing(
+    where: str,
+    enforced: tuple[int, ...],
+    needed: Mapping[Register, tuple[Severity, str]] = _NEEDED,
+) -> Iterator[Finding]:
+    for register, (severity, opens) in needed.items():
         if register not in enforced:
             yield Finding(
                 rule=RULE,
