@@ -28,12 +28,22 @@ def sign_all(tree: Path, keys: KeyFolder) -> None:
 
 
 def sign(text: bytes, folder: Path) -> bytes:
-    """Sign a policy with `db` of a key folder: DER, the same for the same text and key. DecodeError."""
+    """Sign a policy with `db` of a key folder: DER, the same for the same text and key.
+
+    DecodeError on a key of another kind, and on a certificate of another key: the kernel would refuse it.
+    """
     key = load_pem_private_key((folder / "db.key").read_bytes(), None)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise DecodeError(
             "db.key", expected="an RSA key", found=type(key).__name__, hint="delete keys/db.* and build again"
         )
     certificate = x509.load_pem_x509_certificate((folder / "db.pem").read_bytes())
+    if certificate.public_key() != key.public_key():
+        raise DecodeError(
+            "db.pem",
+            expected="the certificate of db.key",
+            found="that of another key",
+            hint="restore the pair, or delete keys/db.* and build again",
+        )
     builder = pkcs7.PKCS7SignatureBuilder().set_data(text).add_signer(certificate, key, hashes.SHA256())
     return builder.sign(Encoding.DER, _OPTIONS)
