@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from mantlet.attack import catalogue, document
 from mantlet.cli import main
-from mantlet.edge import operator_access, release_files
+from mantlet.edge import operator_access, project, release_files
 from mantlet.edge.image import Build
 from mantlet.release import manifest, readiness, report, statement
+from mantlet.release.audit_results import RECIPE
 from mantlet_measure import dsse
 from tests.unit.release.runs import run_of
 
@@ -49,6 +50,10 @@ def test_the_report_has_every_rule_with_the_verdicts_on_this_build_and_is_the_sa
         (row.static is None) == (rule.static is None) for row, rule in zip(made.rows, rules, strict=True)
     )
     assert made.audit.looked_at["UKIs"] == 1
+    described = release_files.build_of(built.directory)[1]
+    own = release_files.recipe_of(described.image)
+    assert (RECIPE in made.audit.looked_at) == (own is not None)
+    assert own in (None, project.root() / "image")
     assert made.build == release_files.build_of(built.directory)[0]
     assert len(made.attacks) == len(catalogue.CATALOGUE)
     assert len(made.registers["qemu-ovmf"]["sha384"][11]) == 48

@@ -10,6 +10,7 @@ from mantlet.audit.checks import CHECKS
 from mantlet.audit.finding import UNUSED, Policy, Report, judged
 from mantlet.audit.image import Image
 from mantlet.audit.tree import Tree
+from mantlet.release.audit_results import RECIPE
 
 _ELF = b"\x7fELF"
 _UNUSED_TITLE = "Each exception of the policy explains a finding."
@@ -40,7 +41,7 @@ def _numbers(image: Image) -> Mapping[str, int]:
         counts[f"files of {tree.name}"] = sum(not node.is_directory for node in tree.nodes.values())
         counts[f"ELF files of {tree.name}"] = _elf_files(tree)
     # Given beside the image, or not: a rule about it that has no finding was not always checked.
-    counts |= {"files of the recipe": len(image.recipe)} if image.recipe else {}
+    counts |= {RECIPE: len(image.recipe)} if image.recipe else {}
     counts |= {"approvals": len(image.approvals)} if image.approvals else {}
     return counts
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from mantlet.cli import release_check
 from mantlet.edge import files, output, release_files
 from mantlet.release import readiness, report, statement, summary
+from mantlet.release.audit_results import RECIPE
 from mantlet.release.build import image_to_value
 from mantlet.release.statement import ReleaseError
 from mantlet_measure import dsse
@@ -58,6 +59,8 @@ def make(arguments: argparse.Namespace) -> int:
     """Write the report and say in short what is in it, and what stands against a release on it."""
     output.step(f"Auditing {arguments.build}…")
     made = release_files.report_of(arguments.build, arguments.attacks)
+    if RECIPE not in made.audit.looked_at:
+        output.step("Left out the recipe: the build is not one of this checkout as it is committed…")
     data = report.encode(made)
     files.write_atomic(arguments.output, data)
     against = readiness.obstacles(made, waived={})

@@ -57,12 +57,21 @@ def parameters(root: Path, kind: Profile = Profile.RELEASE) -> dict[str, object]
 
 def suite(root: Path) -> str:
     """The suite that the image is made of."""
-    return str(yaml.safe_load((root / "image" / "parameters.yaml").read_text("utf-8"))["suite"])
+    return str(_parameter(root, "suite"))
+
+
+def image_id(root: Path) -> str:
+    """The id of the image that a release is built of."""
+    return str(_parameter(root, "id"))
 
 
 def epoch(root: Path) -> int:
     """The epoch of the image: raised when a release withdraws those before it."""
-    return int(yaml.safe_load((root / "image" / "parameters.yaml").read_text("utf-8"))["epoch"])
+    return int(_parameter(root, "epoch"))
+
+
+def _parameter(root: Path, name: str) -> Any:
+    return yaml.safe_load((root / "image" / "parameters.yaml").read_text("utf-8"))[name]
 
 
 def version(root: Path, kind: Profile = Profile.RELEASE) -> Version:

@@ -19,13 +19,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from mantlet import __version__
 from mantlet.audit import engine
 from mantlet.audit import report as audit_report
-from mantlet.edge import appraisal, audited, files, operator_access, project, release_attacks
+from mantlet.edge import appraisal, audited, files, operator_access, project, recipe, release_attacks
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.prediction import DISK_NAME
 from mantlet.edge.release_attacks import Attacked
 from mantlet.release import audit_results, manifest, report, statement
 from mantlet.release.audit_results import AuditResults
 from mantlet.release.build import Build
+from mantlet.release.reference_values import ImageIdentity
 from mantlet.release.report import Promise, Report
 from mantlet.release.statement import Release
 from mantlet_measure import dsse
@@ -61,7 +62,7 @@ def build_of(folder: Path) -> tuple[Build, manifest.Manifest]:
 
 
 def report_of(folder: Path, attacks: Path) -> Report:
-    """Audit the disk of a build folder, and put together what that and the attacks say of each rule.
+    """Audit a build folder and its recipe, and put together what that and the attacks say of each rule.
 
     attacks: the results that `mantlet attack` wrote. Raises MantletError when they are of another build,
     UnavailableError when the disk cannot be looked at.
@@ -70,12 +71,28 @@ def report_of(folder: Path, attacks: Path) -> Report:
     rules = promises()
     attacked = release_attacks.read(attacks, rules=((rule.id, rule.attack) for rule in rules))
     attacked.require(report.image_of(described.image), build.manifest_sha256)
-    return assembled(build, described, audit=audit_of(folder), attacked=attacked)
+    return assembled(build, described, audit=audit_of(folder, recipe_of(described.image)), attacked=attacked)
 
 
-def audit_of(folder: Path) -> AuditResults:
-    """Audit the disk of a build folder. UnavailableError when it cannot be looked at."""
-    with audited.opened(folder) as image:
+def recipe_of(image: ImageIdentity) -> Path | None:
+    """Return the recipe of this checkout if the image was built of it, else None.
+
+    It was when its id and version are the checkout's: the version is that of the last commit of all that
+    enters the image. A checkout with changes that are in no commit is nobody's recipe. ProcessError without
+    git.
+    """
+    root = project.root()
+    version, image_id = recipe.version(root).text, recipe.image_id(root)
+    is_known = re.fullmatch(r"[0-9]+\.[0-9]+", version) is not None
+    return root / "image" if is_known and (image.id, image.version) == (image_id, version) else None
+
+
+def audit_of(folder: Path, recipe_folder: Path | None) -> AuditResults:
+    """Audit the disk of a build folder, and its recipe if there is one.
+
+    UnavailableError when the disk cannot be looked at.
+    """
+    with audited.opened(folder, recipe_folder) as image:
         found = audit_report.to_value(engine.audit(image, audited.read_policy(None)))
     return audit_results.from_fields(Fields(found, audit_results.WHAT))
 

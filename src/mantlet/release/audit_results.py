@@ -12,6 +12,8 @@ from mantlet_measure.strictjson import Fields
 
 FORMAT = "mantlet-audit-report/v1"
 WHAT = "audit report"
+# A number of `looked_at`: it is there when a recipe was looked at, so that no other audit passes for that.
+RECIPE = "files of the recipe"
 SEVERITIES = ("high", "medium", "low")
 _CHECK = r"[a-z0-9]+(-[a-z0-9]+)*"
 _CHECKS, _FINDINGS, _NUMBERS, _TEXT = 512, 4096, 256, 4096

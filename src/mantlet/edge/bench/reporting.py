@@ -17,7 +17,7 @@ from mantlet.release import report
 def measure(site: Site) -> tuple[Measured, ...]:
     """From an audit and the file of a run to the bytes of the report, read back once."""
     build, described = release_files.build_of(site.build)
-    audit, path = release_files.audit_of(site.build), site.folder / "attacks.json"
+    audit, path = release_files.audit_of(site.build, None), site.folder / "attacks.json"
     named = [(rule.id, rule.attack) for rule in release_files.promises()]
     files.write_atomic(path, document.encode(_untried(named)))
 
