@@ -18,7 +18,7 @@ from mantlet_measure.errors import DecodeError
 
 _OVERLAY = Path("image/debug")
 _PROGRAMS = Path("agent/debug")
-_APPENDED = ".add"
+_APPENDED, _REMOVED = ".add", ".less"
 
 
 class Profile(StrEnum):
@@ -56,26 +56,42 @@ def parameters(root: Path) -> dict[str, object]:
 def lay_over(root: Path, target: Path) -> None:
     """Lay the debug image's files over a copy of image/ in `target`, before it is rendered.
 
-    A file takes the place of the one of its path, NAME.add is put behind NAME, absent.list names what goes.
+    A file takes the place of the one of its path, NAME.add is put behind NAME, lines of NAME.less are taken
+    out of it, absent.list names what goes.
     DecodeError when it names what is not there: then the recipe has moved on and the debug image has not.
     """
-    listed = (root / _OVERLAY / "absent.list").read_text("utf-8").splitlines()
-    for name in (line for line in listed if line and not line.startswith("#")):
+    for name in _listed(root / _OVERLAY / "absent.list"):
         path = target / name
         if not (path.is_symlink() or path.exists()):
-            raise DecodeError(
-                f"{_OVERLAY}/absent.list",
-                expected="paths of image/",
-                found=name,
-                hint="take the line out, or name the file that has taken its place",
-            )
+            raise _moved_on("absent.list", expected="paths of image/", found=name)
         path.unlink()
     shutil.copytree(root / _OVERLAY / "over", target, symlinks=True, dirs_exist_ok=True)
     for more in sorted(target.rglob(f"*{_APPENDED}")):
         with more.with_suffix("").open("a", encoding="utf-8") as base:
             base.write(more.read_text("utf-8"))
         more.unlink()
+    for less in sorted(target.rglob(f"*{_REMOVED}")):
+        whole = less.with_suffix("")
+        lines, unwanted = whole.read_text("utf-8").splitlines(), _listed(less)
+        if strange := sorted(set(unwanted) - set(lines)):
+            raise _moved_on(less.name, expected=f"lines of {whole.name}", found=strange[0])
+        whole.write_text("".join(f"{line}\n" for line in lines if line not in unwanted), "utf-8")
+        less.unlink()
     programs = target / "mkosi.extra/usr/lib/mantlet-debug"
     programs.mkdir(parents=True, exist_ok=True)
     for program in sorted((root / _PROGRAMS).glob("*.py")):
         shutil.copyfile(program, programs / program.name)
+
+
+def _listed(path: Path) -> list[str]:
+    lines = path.read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _moved_on(name: str, *, expected: str, found: str) -> DecodeError:
+    return DecodeError(
+        f"{_OVERLAY}/{name}",
+        expected=expected,
+        found=found,
+        hint="take the line out, or name what has taken its place",
+    )

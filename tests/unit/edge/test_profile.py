@@ -19,10 +19,11 @@ def checkout(tmp_path: Path) -> Path:
     for name, text in {
         "image/kept": "kept\n",
         "image/closed": "closed\n",
-        "image/list": "one\n",
+        "image/list": "zero\none\n",
         "image/debug/absent.list": "# what goes\nclosed\n",
         "image/debug/over/kept": "open\n",
         "image/debug/over/list.add": "two\n",
+        "image/debug/over/list.less": "# why\nzero\n",
         "image/debug/parameters.yaml": "id: image-debug\n",
         "agent/debug/uncapped.py": "program\n",
     }.items():
@@ -56,6 +57,12 @@ def test_an_overlay_of_a_recipe_that_has_moved_on_is_refused(checkout: Path) -> 
     (target / "closed").unlink()
     with pytest.raises(DecodeError, match=r"absent.list: expected paths of image/, found closed"):
         profile.lay_over(checkout, target)
+
+
+def test_a_line_that_the_recipe_has_not_is_not_taken_out(checkout: Path) -> None:
+    (checkout / "image/debug/over/list.less").write_text("three\n")
+    with pytest.raises(DecodeError, match=r"list.less: expected lines of list, found three"):
+        profile.lay_over(checkout, copied(checkout))
 
 
 @pytest.mark.parametrize("theirs", [False, True])
