@@ -10,6 +10,8 @@ from enum import StrEnum
 
 # In a QEMU word: the folder of the boot, where files and sockets of the attack are.
 FOLDER = "{folder}"
+# In the text of a variable: the id of the image that is attacked, as its os-release has it.
+IMAGE = "{image}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,8 @@ ATTACKS: tuple[Attack, ...] = (
         _SMBIOS_DROPIN,
         "A drop-in for the boot agent by a credential of SMBIOS",
         {
-            "systemd.unit-dropin.mantlet-boot.service": "[Service]\n"
+            # The unit's own list of devices has no such port.
+            "systemd.unit-dropin.mantlet-boot.service": f"[Service]\nDeviceAllow={_PORT} rw\n"
             f"ExecStartPre=-+{_python(_SMBIOS_DROPIN)}\n"
         },
     ),

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other inputs that no enforced register shows: EFI variables, a cloud's identity, DHCP, IPv6, a false clock.
 
-They share the boot of the credentials.
+They share the boot of the credentials, but for one.
 """
 
 from mantlet.attack import signs
+from mantlet.attack.catalogue import storage
 from mantlet.attack.catalogue.credentials import GROUP
-from mantlet.attack.changes import HIBERNATED_UUID, Disk, DiskKind, Qemu, Variable
+from mantlet.attack.changes import HIBERNATED_UUID, IMAGE, Disk, DiskKind, Qemu, Variable
 from mantlet.attack.model import Attack, Control
 
 # systemd's EFI vendor GUIDs (systemd, efivars-fundamental.h): of the loader, and of systemd itself.
@@ -20,10 +21,15 @@ def utf16(text: str) -> bytes:
     return f"{text}\0".encode("utf-16-le")
 
 
+# systemd takes a variable for its own when ids of distribution and image are those of os-release.
 _HIBERNATE = (
     f'{{"uuid":"{HIBERNATED_UUID}","offset":0,'
-    '"osReleaseId":"debian",'
+    f'"osReleaseId":"debian","osReleaseImageId":"{IMAGE}",'
     '"kernelVersion":"7.2","osReleaseVersionId":"14"}'
+)
+# Of another boot than this one: a request that a boot makes is for the next one.
+_FACTORY_RESET = (
+    f'{{"osReleaseId":"debian","osReleaseImageId":"{IMAGE}","bootId":"6f1f0f5e2f0a4c529d6e0c5f6b3d7a97"}}'
 )
 
 ATTACKS: tuple[Attack, ...] = (
@@ -45,7 +51,7 @@ ATTACKS: tuple[Attack, ...] = (
         id="factory-reset",
         name="factory-reset",
         title="An EFI variable that asks for a factory reset",
-        changes=(Variable("FactoryResetRequest", SYSTEMD_GUID, utf16('{"osReleaseId":"debian"}')),),
+        changes=(Variable("FactoryResetRequest", SYSTEMD_GUID, utf16(_FACTORY_RESET)),),
         probes=("variable-factory-reset",),
         sign=signs.found("variable-factory-reset", words="the variable is consumed"),
         control=Control.WEAKENED_BUILD,
@@ -53,6 +59,7 @@ ATTACKS: tuple[Attack, ...] = (
         fast=True,
     ),
     Attack(
+        # Under this name it is no QEMU for systemd, which asks no fw_cfg then.
         id="fake-metadata",
         name="fake-metadata",
         title="A machine that looks like a cloud's, and that cloud's metadata service",
@@ -72,7 +79,7 @@ ATTACKS: tuple[Attack, ...] = (
         ),
         probes=("dns",),
         control=Control.WEAKENED_BUILD,
-        group=GROUP,
+        group=storage.GROUP,
         fast=True,
     ),
     Attack(
@@ -96,4 +103,4 @@ ATTACKS: tuple[Attack, ...] = (
         fast=True,
     ),
 )
-"""Inputs, all in the boot of the credentials."""
+"""Inputs, all but one in the boot of the credentials."""

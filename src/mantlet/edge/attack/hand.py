@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mantlet.attack import changes
-from mantlet.attack.changes import FOLDER, Change
+from mantlet.attack.changes import FOLDER, IMAGE, Change
 from mantlet.edge import process
 from mantlet.edge.accelerator import FIRMWARE_WITH_SHELL, VARIABLES
 from mantlet.edge.attack import damage, hand_keys, tpm_owner, vsock
@@ -23,6 +23,7 @@ from mantlet.edge.attack.esp import Esp, command_line
 from mantlet.edge.attack.stand import MODEL, Stand
 from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.machine import Hardware
+from mantlet.release import manifest
 from mantlet_measure import dsse
 
 _FW_CFG_LIMIT = 55
@@ -136,7 +137,9 @@ class Hand:
         )
 
     def _set(self, variable: changes.Variable) -> None:
-        listed = {"name": variable.name, "guid": variable.guid, "attr": 7, "data": variable.content.hex()}
+        image = manifest.decode(self.stand.built.path("measurements.json").read_bytes()).image.id
+        content = variable.content.replace(IMAGE.encode("utf-16-le"), image.encode("utf-16-le"))
+        listed = {"name": variable.name, "guid": variable.guid, "attr": 7, "data": content.hex()}
         table = self._file(json.dumps({"version": 2, "variables": [listed]}).encode("ascii"))
         store = str(self.variables)
         argv = ["virt-fw-vars", "--input", store, "--set-json", str(table), "--output", store]

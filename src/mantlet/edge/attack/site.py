@@ -41,9 +41,9 @@ def battery(
         )
         stands.append(stand)
     # Both are there before either is booted.
-    for stand in stands:
-        stand.provision()
     production, weak = stands
+    production.provision(timed=True)
+    weak.provision(timed=False)
     return Battery(production=production, weakened=weak, folder=folder, rules=rules)
 
 
