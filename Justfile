@@ -30,8 +30,7 @@ verify *ARGUMENTS: _setup
 
 # run all tests, boots of virtual machines included
 test *ARGUMENTS: tools
-    @{{ python }} -m pytest tests --ignore tests/tpm "$@"
-    @{{ mantlet }} tools run -- python3 -m pytest --confcutdir tests/tpm tests/tpm
+    @scripts/test "$@"
 
 # run the quick tests: no tools tree, no virtual machine
 test-quick *ARGUMENTS: _setup
