@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mantlet weights extract`: the model's files out of a pack, each byte verified before it is written."""
+"""`mantlet weights extract`: the model's files out of a pack, each byte verified before it is written.
+
+An interrupted run is gone on with: what it wrote is held against the pack again.
+"""
 
 import argparse
 from pathlib import Path
 
 from mantlet.cli import weights_opened
-from mantlet.edge import chunks, output, pack_extract, pack_files, stream
+from mantlet.edge import chunks, output, pack_extract, pack_files, stream_extract
 
 
 def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,7 +17,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "extract",
         help="take the model's files out of a pack, verified",
         description="Decrypt a pack, verify it, and write the model's files. None of them has its name "
-        "before all are complete.",
+        "before all are complete. An interrupted run is gone on with by the same command.",
     )
     weights_opened.add_options(parser, body=True)
     parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="the data key of the pack")
@@ -31,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     output.step(f"Extracting {descriptor.model.id}…")
     if descriptor.model.stream is not None:
         with pack.source() as source:
-            paths = stream.extract(source, descriptor, arguments.output, data_key=key)
+            paths = stream_extract.extract(source, descriptor, arguments.output, data_key=key)
     else:
         with chunks.workers(descriptor.model.size) as executor:
             paths = pack_extract.extract(

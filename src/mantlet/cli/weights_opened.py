@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mantlet.edge import owner, stream
+from mantlet.edge import owner, pack_disk
 from mantlet.edge.range_source import Source, open_source
 from mantlet.weights.descriptor import Descriptor
 from mantlet_measure.errors import DecodeError
@@ -38,7 +38,7 @@ class Opened:
     @contextmanager
     def source(self) -> Iterator[Source]:
         """Lend the image of a stream pack."""
-        with open_source(self.where, size=stream.image_size(self.descriptor.model)) as source:
+        with open_source(self.where, size=pack_disk.image_size(self.descriptor.model)) as source:
             yield source
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from mantlet.cli import weights_opened
 from mantlet.cli.weights_opened import Opened
-from mantlet.edge import chunks, output, owner, pack_files, pack_journal, pack_open, stream
+from mantlet.edge import chunks, output, owner, pack_disk, pack_files, pack_journal, pack_open, stream
 from mantlet.edge.pack_files import Pack
 from mantlet.edge.pack_journal import Entry, Journal
-from mantlet.weights import disk as image
 from mantlet.weights.descriptor import Descriptor
 from mantlet_measure.disk_key import key_id
 from mantlet_measure.errors import MantletError
@@ -87,7 +86,7 @@ def _journal(place: Path, descriptor: Descriptor, new: bytes) -> Journal:
         output.step(f"Going on where an earlier run stopped, at {entry.done:,} bytes…")
     else:
         pack_files.clear(place)
-        pack_files.check_room(place, image.size_of(descriptor.model.body_size))
+        pack_files.check_room(place, pack_disk.image_size(descriptor.model))
         entry = Entry(marks=marks, model=descriptor.model, key_id=name, done=0)
     return Journal(path=path, entry=entry)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on a large range of bytes, chunk by chunk, by as many processes as there are cores.
+"""Work on a large range of bytes, chunk by chunk, by as many processes or threads as there are cores.
 
-Owns the cutting, the processes, and the reading of a range whose bytes lie in several files. Memory does not
-grow with the range. What is done with a chunk is the caller's matter.
+Owns the cutting, the processes and threads, and the reading of a range whose bytes lie in several files.
+Memory does not grow with the range. What is done with a chunk is the caller's matter.
 """
 
 import ctypes
@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from mantlet.weights import verity
+from mantlet_measure.errors import UnavailableError
 
 # What a process handles at once, small enough for its cache: the blocks whose digests fill a hash block.
 SLICE = verity.FANOUT * verity.BLOCK
@@ -29,6 +30,20 @@ _MOST = 8
 # Linux, include/uapi/linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
 
+
+class Range(Protocol):
+    """A part of a range of bytes: `size` of them from `start`."""
+
+    @property
+    def start(self) -> int:
+        """Where it starts."""
+
+    @property
+    def size(self) -> int:
+        """The bytes that it has."""
+
+
+_Part = TypeVar("_Part", bound=Range)
 _Result = TypeVar("_Result")
 
 
@@ -58,19 +73,22 @@ def workers(size: int) -> Iterator[Executor]:
     work for a thread.
     """
     if size <= CHUNK:
-        with ThreadPoolExecutor(max_workers=1) as thread:
+        with ThreadPoolExecutor(max_workers=1) as thread, _cancelling(thread):
             yield thread
         return
     # Forked before this process has a thread: no interpreter to start, no module to import twice.
     context = multiprocessing.get_context("fork")
     count = _processes()
-    with ProcessPoolExecutor(count, context, _begin, (os.getpid(),)) as processes:
+    with ProcessPoolExecutor(count, context, _begin, (os.getpid(),)) as processes, _cancelling(processes):
         processes.submit(int)
-        try:
-            yield processes
-        except BaseException:
-            processes.shutdown(cancel_futures=True)
-            raise
+        yield processes
+
+
+@contextmanager
+def threads() -> Iterator[Executor]:
+    """Lend a thread for each core, for work that lets go of the interpreter's lock: files, AES of 1 MiB."""
+    with ThreadPoolExecutor(_processes()) as executor, _cancelling(executor):
+        yield executor
 
 
 def cut(start: int, size: int, pieces: Sequence[Piece], step: int) -> Iterator[Chunk]:
@@ -86,18 +104,27 @@ def cut(start: int, size: int, pieces: Sequence[Piece], step: int) -> Iterator[C
 
 
 def in_order(
-    executor: Executor, work: Callable[[Chunk], _Result], chunks: Iterable[Chunk]
-) -> Iterator[tuple[Chunk, _Result]]:
-    """Have `work` done on all chunks, few at a time, and yield each with its result, in their order."""
-    left, ahead = iter(chunks), 4 * _processes()
-    running: deque[tuple[Chunk, Future[_Result]]] = deque()
+    executor: Executor, work: Callable[[_Part], _Result], parts: Iterable[_Part]
+) -> Iterator[tuple[_Part, _Result]]:
+    """Have `work` done on all parts, few at a time, and yield each with its result, in their order.
+
+    When `parts` cannot go on (UnavailableError), what it gave before is yielded first.
+    """
+    left, ahead = iter(parts), 4 * _processes()
+    running: deque[tuple[_Part, Future[_Result]]] = deque()
+    failure: UnavailableError | None = None
     while True:
-        for chunk in islice(left, ahead - len(running)):
-            running.append((chunk, executor.submit(work, chunk)))
+        try:
+            for part in islice(left, ahead - len(running)):
+                running.append((part, executor.submit(work, part)))
+        except UnavailableError as error:
+            failure, left = error, iter(())
         if not running:
-            return
-        chunk, future = running.popleft()
-        yield chunk, future.result()
+            break
+        part, future = running.popleft()
+        yield part, future.result()
+    if failure is not None:
+        raise failure
 
 
 def content(rest: int, chunk: Chunk, *, offset: int = 0) -> bytearray:
@@ -129,6 +156,16 @@ def read_into(target: memoryview, file: int, offset: int, *, what: str) -> None:
         if count == 0:
             raise EOFError(f"{what}: expected {len(target)} bytes at {offset}, found {done}")
         done += count
+
+
+@contextmanager
+def _cancelling(executor: Executor) -> Iterator[None]:
+    """Begin nothing more once the work is broken off."""
+    try:
+        yield
+    except BaseException:
+        executor.shutdown(cancel_futures=True)
+        raise
 
 
 def _begin(parent: int) -> None:

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fill the disk image of a weights pack from its plan: partition table and ciphertext.
+"""Fill the disk image of a weights pack: partition table and ciphertext, of a disk body from its plan.
 
-The work is done in chunks by several processes. The model's plaintext is never written, and nothing is
-encrypted in place: a part that was written may be written again. How blocks are encrypted is in
+The work is done in chunks by several processes or threads. The model's plaintext is never written, and
+nothing is encrypted in place: a part that was written may be written again. How blocks are encrypted is in
 `mantlet.weights`; the image gets its final name elsewhere.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mantlet.edge import output
-from mantlet.edge.chunks import CHUNK, SLICE, Chunk, Piece, content, cut, in_order, read_into
+from mantlet.edge.chunks import CHUNK, SLICE, Chunk, Range, content, cut, in_order, read_into
 from mantlet.edge.pack_journal import Journal
 from mantlet.edge.pack_plan import Plan
 from mantlet.weights import disk as layout
@@ -22,6 +23,8 @@ from mantlet.weights import pack
 from mantlet.weights.disk import PARTITION_OFFSET
 from mantlet.weights.pack import SECTOR
 from mantlet_measure.deployment import Model
+
+_Part = TypeVar("_Part", bound=Range)
 
 
 def encrypt(plan: Plan, disk: Path, *, key: bytes | bytearray, journal: Journal, executor: Executor) -> bytes:
@@ -32,38 +35,48 @@ def encrypt(plan: Plan, disk: Path, *, key: bytes | bytearray, journal: Journal,
     Raises EOFError when a file is shorter than it was, OSError when there is no room.
     """
     work = partial(_encrypt_chunk, disk, plan.rest, bytes(key))
-    return fill(disk, plan.model, work, pieces=plan.pieces, journal=journal, executor=executor)
+    model = plan.model
+    return fill(
+        disk,
+        model,
+        work,
+        lambda done: cut(done, model.size - done, plan.pieces, CHUNK),
+        unit=CHUNK,
+        journal=journal,
+        executor=executor,
+    )
 
 
 def fill(
     disk: Path,
     model: Model,
-    work: Callable[[Chunk], None],
+    work: Callable[[_Part], None],
+    parts: Callable[[int], Iterable[_Part]],
     *,
-    pieces: Sequence[Piece] = (),
+    unit: int,
     journal: Journal,
     executor: Executor,
 ) -> bytes:
-    """Have `work` write each chunk of the ciphertext into the disk image; return the SHA-256 of all of it.
+    """Have `work` write each part of the ciphertext into the disk image; return the SHA-256 of all of it.
 
-    pieces: of the plaintext, to be handed over with the chunks that they reach into. Of what the journal has
-    as done, the digest is taken and nothing is written. Raises OSError when there is no room.
+    parts: gives those from a byte of the body on, a multiple of `unit`. Of what the journal has as done, the
+    digest is taken and nothing is written. Raises OSError when there is no room.
     """
     prepare(disk, model)
-    done = min(journal.done, model.size) // CHUNK * CHUNK
+    done = min(journal.done, model.body_size) // unit * unit
     digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK))
     with (
         disk.open("rb") as file,
         journal.kept(file.fileno()) as reached,
-        output.progress("Encrypting", model.size) as advance,
+        output.progress("Encrypting", model.body_size) as advance,
     ):
         for part in cut(0, done, (), CHUNK):
             _digest(digest.update, buffer, file.fileno(), part)
             advance(part.size)
-        for chunk, _ in in_order(executor, work, cut(done, model.size - done, pieces, CHUNK)):
-            _digest(digest.update, buffer, file.fileno(), chunk)
-            advance(chunk.size)
-            reached(chunk.start + chunk.size)
+        for written, _ in in_order(executor, work, parts(done)):
+            _digest(digest.update, buffer, file.fileno(), written)
+            advance(written.size)
+            reached(written.start + written.size)
         os.fsync(file.fileno())
     return digest.digest()
 
@@ -73,17 +86,31 @@ def prepare(disk: Path, model: Model) -> None:
 
     What is in the partition already stays. OSError when there is no room.
     """
+    head, tail = around(model)
     with open(os.open(disk, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:  # noqa: PTH123, it may exist
-        os.posix_fallocate(file.fileno(), 0, layout.size_of(model.size))
-        file.write(layout.head(model.root_hash, model.size))
-        file.seek(PARTITION_OFFSET + model.size)
-        file.write(layout.tail(model.root_hash, model.size))
+        os.posix_fallocate(file.fileno(), 0, image_size(model))
+        file.write(head)
+        file.seek(PARTITION_OFFSET + model.body_size)
+        file.write(tail)
 
 
-def _digest(update: Callable[[memoryview], None], buffer: memoryview, file: int, chunk: Chunk) -> None:
+def image_size(model: Model) -> int:
+    """Return the bytes of the disk image around the body."""
+    return layout.size_of(model.partition_size)
+
+
+def around(model: Model) -> tuple[bytes, bytes]:
+    """Return what the disk image holds before and behind the body; its last block ends in zeros."""
+    size = model.partition_size
+    return layout.head(model.root_hash, size), bytes(size - model.body_size) + layout.tail(
+        model.root_hash, size
+    )
+
+
+def _digest(update: Callable[[memoryview], None], buffer: memoryview, file: int, part: Range) -> None:
     """Read back what was written, and nothing ahead: the digest is of the bytes on disk."""
-    view = buffer[: chunk.size]
-    read_into(view, file, PARTITION_OFFSET + chunk.start, what="the disk image")
+    view = buffer[: part.size]
+    read_into(view, file, PARTITION_OFFSET + part.start, what="the disk image")
     update(view)
 
 

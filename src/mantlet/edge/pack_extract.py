@@ -2,25 +2,25 @@
 """Take the files out of a weights pack's disk body.
 
 The file system is read through verified blocks only, its metadata too, so that nothing of it is parsed
-before it is known to be the owner's. No file has its final name before all have all of their bytes.
+before it is known to be the owner's. So are the files that an interrupted run left: what the root hash does
+not vouch for is written again.
 """
 
-import os
 import re
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
-from mantlet.edge import output
-from mantlet.edge.chunks import CHUNK, Chunk, cut, in_order
+from mantlet.edge import extraction, output
+from mantlet.edge.chunks import CHUNK, SLICE, Chunk, Piece, cut, in_order, read_into
 from mantlet.edge.pack_open import Body, body_of, check_frame, refusing
 from mantlet.weights import extents
 from mantlet.weights.descriptor import Descriptor
 from mantlet.weights.extents import Extent
+from mantlet.weights.pack import SECTOR
 from mantlet_measure.deployment import FILE_PATTERN
-from mantlet_measure.errors import DecodeError, UnavailableError, shown
+from mantlet_measure.errors import DecodeError, shown
 
 
 def extract(
@@ -28,7 +28,8 @@ def extract(
 ) -> tuple[Path, ...]:
     """Write the model's files into `directory` and return them. DecodeError, and then none of them is there.
 
-    A file of the same name is replaced. UnavailableError when there is no room for all of them.
+    A file of the same name is replaced. An interrupted run is gone on with. UnavailableError when there is no
+    room for all of them.
     """
     model = descriptor.model
     body = body_of(image, descriptor, data_key)
@@ -36,30 +37,22 @@ def extract(
     with refusing(image):
         found = extents.find(partial(_read, body, model.hash_offset), size=model.hash_offset)
         check_names(found)
-        directory.mkdir(parents=True, exist_ok=True)
-        total = sum(extent.size for extent in found)
-        if (free := shutil.disk_usage(directory).free) < total:
-            raise UnavailableError(
-                f"{directory}: expected {total:,} bytes of room for the files, found {free:,}",
-                hint="make room there, or choose another file system with --output DIR",
+        sizes = {extent.name: extent.size for extent in found}
+        with extraction.begun(directory, model.id, sizes) as place:
+            pieces = tuple(
+                Piece(path=place.folder / extent.name, start=extent.start, size=extent.size)
+                for extent in found
             )
-        partial_folder = directory / f".{model.id}.extracting"
-        shutil.rmtree(partial_folder, ignore_errors=True)
-        partial_folder.mkdir()
-        try:
-            with output.progress("Extracting", total) as advance:
-                for extent in found:
-                    target = partial_folder / extent.name
-                    work = partial(_write_chunk, body, target, extent)
-                    target.touch()
-                    for chunk, _ in in_order(executor, work, cut(extent.start, extent.size, (), CHUNK)):
-                        advance(chunk.size)
-                    with target.open("rb") as file:
-                        os.fsync(file.fileno())
-            for extent in found:
-                (partial_folder / extent.name).replace(directory / extent.name)
-        finally:
-            shutil.rmtree(partial_folder)
+            left, size = extraction.left_to_do(
+                place,
+                lambda: _parts(pieces, model.hash_offset),
+                partial(_is_whole, body),
+                total=sum(chunk.size for chunk in _parts(pieces, model.hash_offset)),
+                executor=executor,
+            )
+            with output.progress("Extracting", size) as advance:
+                for chunk, _ in in_order(executor, partial(_write_chunk, body), left):
+                    advance(chunk.size)
     return tuple(directory / extent.name for extent in sorted(found, key=lambda extent: extent.name))
 
 
@@ -86,7 +79,41 @@ def check_names(found: Sequence[Extent]) -> None:
         seen.add(name)
 
 
-def _write_chunk(body: Body, target: Path, extent: Extent, chunk: Chunk) -> None:
-    with target.open("r+b") as file:
-        file.seek(chunk.start - extent.start)
-        file.write(body.verified(chunk.start, chunk.size))
+def _parts(pieces: Sequence[Piece], size: int) -> Iterator[Chunk]:
+    """Cut a file system of so many bytes into chunks that files reach into."""
+    return (chunk for chunk in cut(0, size, pieces, CHUNK) if chunk.pieces)
+
+
+def _within(piece: Piece, chunk: Chunk) -> tuple[int, int]:
+    """Return where the part of a piece that is in a chunk starts, and its bytes."""
+    start = max(piece.start, chunk.start)
+    return start, min(piece.start + piece.size, chunk.start + chunk.size) - start
+
+
+def _write_chunk(body: Body, chunk: Chunk) -> None:
+    for piece in chunk.pieces:
+        start, size = _within(piece, chunk)
+        with piece.path.open("r+b") as file:
+            file.seek(start - piece.start)
+            file.write(body.verified(start, size))
+
+
+def _is_whole(body: Body, chunk: Chunk) -> bool:
+    """Say whether the files have of a chunk what the root hash vouches for."""
+    # By slices: of what was never written, the first says so.
+    for part in cut(chunk.start, chunk.size, chunk.pieces, SLICE):
+        for piece in part.pieces:
+            start, size = _within(piece, part)
+            if not body.holds(partial(_blocks, piece), start, size):
+                return False
+    return True
+
+
+def _blocks(piece: Piece, first: int, count: int) -> bytearray:
+    """Read whole blocks of the file system from a file; what lies behind its last byte is zero."""
+    blocks = bytearray(count * SECTOR)
+    start = first * SECTOR - piece.start
+    size = min(len(blocks), piece.size - start)
+    with piece.path.open("rb", buffering=0) as file:
+        read_into(memoryview(blocks)[:size], file.fileno(), start, what=str(piece.path))
+    return blocks

@@ -79,13 +79,14 @@ def data_key(path: Path) -> Iterator[bytes]:
 
 
 @contextmanager
-def workspace(directory: Path, model_id: str) -> Iterator[Path]:
+def workspace(directory: Path, model_id: str, *, ending: str = "partial") -> Iterator[Path]:
     """Lend a directory beside the final names, with what an interrupted run left in it.
 
-    It is removed at the end, and kept as a new data key is. UnavailableError when it is lent already.
+    ending: of its name, one for each kind of work. It is removed at the end, and kept as a new data key is.
+    UnavailableError when it is lent already.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    place = directory / f".{model_id}.partial"
+    place = directory / f".{model_id}.{ending}"
     place.mkdir(exist_ok=True, mode=0o700)
     lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -93,7 +94,7 @@ def workspace(directory: Path, model_id: str) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UnavailableError(
-                f"{place}: another run packs this model into the same directory",
+                f"{place}: another run writes this model into the same directory",
                 hint="wait for it, or choose another --output",
             ) from None
         try:

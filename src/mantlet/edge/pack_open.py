@@ -22,7 +22,7 @@ from mantlet.weights import pack
 from mantlet.weights.descriptor import Descriptor
 from mantlet.weights.disk import PARTITION_OFFSET
 from mantlet.weights.pack import SECTOR
-from mantlet.weights.verity import DamagedBlockError, Tree, verified
+from mantlet.weights.verity import DamagedBlockError, Read, Tree, verified
 from mantlet_measure.disk_key import disk_key, key_id
 from mantlet_measure.errors import DecodeError, shown
 
@@ -50,6 +50,24 @@ class Body:
         first, end = start // SECTOR, -(-(start + size) // SECTOR)
         blocks = verified(self.read, self.tree, first=first, count=end - first)
         return bytes(memoryview(blocks)[start - first * SECTOR :][:size])
+
+    def holds(self, plain: Read, start: int, size: int) -> bool:
+        """Say whether what `plain` reads of these bytes of the file system, in whole blocks, is the pack's.
+
+        Of the pack, only the tree is read.
+        """
+
+        def read(first: int, count: int) -> bytes | bytearray:
+            return plain(first, count) if first < self.tree.data_blocks else self.read(first, count)
+
+        first, end = start // SECTOR, -(-(start + size) // SECTOR)
+        try:
+            verified(read, self.tree, first=first, count=end - first)
+        except DamagedBlockError as damaged:
+            if damaged.block >= self.tree.data_blocks:
+                raise
+            return False
+        return True
 
 
 def body_of(image: Path, descriptor: Descriptor, data_key: bytes) -> Body:
@@ -146,7 +164,15 @@ def rekey(
     check_frame(image, descriptor)
     work = partial(_rekey_chunk, body, disk, bytes(disk_key(new, model.root_hash)))
     with refusing(image):
-        return pack_disk.fill(disk, model, work, journal=journal, executor=executor)
+        return pack_disk.fill(
+            disk,
+            model,
+            work,
+            lambda done: cut(done, model.size - done, (), CHUNK),
+            unit=CHUNK,
+            journal=journal,
+            executor=executor,
+        )
 
 
 @contextmanager

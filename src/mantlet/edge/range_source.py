@@ -34,6 +34,10 @@ _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 class Source(Protocol):
     """Something of a known size that can be read anywhere."""
 
+    @property
+    def in_order(self) -> bool:
+        """Whether it is read by one thread, and best in its order: a connection."""
+
     def read_into(self, offset: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `offset` on. UnavailableError when they cannot be had."""
 
@@ -63,7 +67,9 @@ def open_source(where: str, *, size: int) -> Iterator[Source]:
 
 
 class FileSource:
-    """An open file."""
+    """An open file. Any number of threads may read it."""
+
+    in_order = False
 
     def __init__(self, name: str, descriptor: int) -> None:
         """Take the name for errors, and a descriptor that stays the caller's."""
@@ -85,6 +91,8 @@ class FileSource:
 
 class HttpsSource:
     """A resource behind an https URL; one answer is read as far as it carries, whatever comes next."""
+
+    in_order = True
 
     def __init__(
         self,

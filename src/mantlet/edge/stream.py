@@ -1,36 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write, check, rekey and extract the stream body of a weights pack.
+"""Write, check and rekey the stream body of a weights pack.
 
 The disk image around it is that of any pack, so that one file serves a machine's disk and an object store.
-How chunks are made is `mantlet.weights.stream`'s matter, where bytes come from `range_source`'s. Memory is
-that of a few chunks, whatever the model's size. No file has its final name before all have authenticated.
+What is done with a chunk is `mantlet.weights.stream`'s matter, where bytes come from `range_source`'s, how
+files come out `stream_extract`'s. All cores work on chunks; a connection is read in order, by one of them.
+Memory is that of a few chunks, whatever the model's size.
 """
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
-from mantlet.edge import output
+from mantlet.edge import chunks, output, pack_disk
 from mantlet.edge.pack_journal import Journal
 from mantlet.edge.range_source import Source
-from mantlet.weights import disk as image
-from mantlet.weights import stream as chunks
+from mantlet.weights import stream as body
 from mantlet.weights.descriptor import Descriptor
+from mantlet.weights.disk import PARTITION_OFFSET
 from mantlet_measure.body import CHUNK_SIZE, TAG_SIZE, Chunk, Part, Stream
-from mantlet_measure.deployment import BLOCK, Model
+from mantlet_measure.deployment import Model
 from mantlet_measure.disk_key import key_id
 from mantlet_measure.errors import DecodeError, UnavailableError
 from mantlet_measure.stream import StreamCipher, stream_key
 
+_SEALED_SIZE = CHUNK_SIZE + TAG_SIZE
 
-def image_size(model: Model) -> int:
-    """Return the bytes of the disk image around the body, which is what `open_source` asks for."""
-    return image.size_of(_partition_size(_stream(model)))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A chunk to be worked on, and its ciphertext when that was fetched already."""
+
+    chunk: Chunk
+    fetched: memoryview | None = None
+
+    @property
+    def start(self) -> int:
+        """Where its ciphertext starts in the body."""
+        return self.chunk.offset
+
+    @property
+    def size(self) -> int:
+        """The bytes of its ciphertext."""
+        return self.chunk.sealed_size
+
+    def sealed(self, source: Source) -> memoryview:
+        """Return its ciphertext, read from `source` if need be."""
+        return _read(source, self.chunk) if self.fetched is None else self.fetched
 
 
 def write(
@@ -41,14 +60,19 @@ def write(
     places: where the files are that the model's stream names. What the journal has as done is there already.
     UnavailableError when a file has become shorter, OSError when there is no room.
     """
-    stream = _stream(model)
-    with _opened(places) as descriptors, _cipher(model, data_key) as cipher:
+    stream = stream_of(model)
+    with _opened(places) as descriptors, _cipher(model, data_key) as cipher, chunks.threads() as executor:
 
         def read(part: Part, target: memoryview) -> None:
             _fill(descriptors[part.file.name], part, target)
 
-        sealed = partial(chunks.seal, stream, read, cipher)
-        return _write_disk(disk, model, sealed, journal=journal)
+        def seal(job: Job) -> None:
+            _put(disk, job, body.seal(job.chunk, read, cipher))
+
+        def parts(done: int) -> Iterable[Job]:
+            return (Job(chunk=chunk) for chunk in _from(stream, done))
+
+        return pack_disk.fill(disk, model, seal, parts, unit=_SEALED_SIZE, journal=journal, executor=executor)
 
 
 def check(source: Source, descriptor: Descriptor, *, data_key: bytes | None) -> None:
@@ -56,23 +80,13 @@ def check(source: Source, descriptor: Descriptor, *, data_key: bytes | None) -> 
 
     With a key the error names the chunk, without one the whole body.
     """
-    stream, digest = _stream(descriptor.model), hashlib.sha256()
-    read = _reader(source)
+    stream, digest = stream_of(descriptor.model), hashlib.sha256()
 
+    parts = _as_they_are(source, stream) if data_key is None else _authentic(source, descriptor, data_key)
     with output.progress("Checking", stream.size) as advance:
-
-        def hashed(offset: int, target: memoryview) -> None:
-            read(offset, target)
-            digest.update(target)
-            advance(len(target))
-
-        if data_key is None:
-            for _ in chunks.fetch(stream, hashed):
-                pass
-        else:
-            with _cipher_of(descriptor, data_key) as cipher:
-                for _ in chunks.unseal(stream, hashed, cipher):
-                    pass
+        for sealed in parts:
+            digest.update(sealed)
+            advance(len(sealed))
     if (found := digest.digest()) != descriptor.ciphertext_sha256:
         raise DecodeError(
             f"stream body of {descriptor.model.id}",
@@ -91,138 +105,30 @@ def rekey(
     Raises DecodeError when the old key does not open the body; `disk` is then of no use.
     """
     model = descriptor.model
-    with _cipher_of(descriptor, old) as opening, _cipher(model, new) as sealing:
-        sealed = partial(chunks.rekey, _stream(model), _reader(source), old=opening, new=sealing)
-        return _write_disk(disk, model, sealed, journal=journal)
-
-
-def extract(source: Source, descriptor: Descriptor, directory: Path, *, data_key: bytes) -> tuple[Path, ...]:
-    """Write the model's files into `directory`; return them. DecodeError, and then none of them is there.
-
-    A file of the same name is replaced. UnavailableError when there is no room for all of them.
-    """
-    stream = _stream(descriptor.model)
-    directory.mkdir(parents=True, exist_ok=True)
-    partial = directory / f".{descriptor.model.id}.extracting"
-    shutil.rmtree(partial, ignore_errors=True)
-    if (free := shutil.disk_usage(directory).free) < stream.plain_size:
-        raise UnavailableError(
-            f"{directory}: expected {stream.plain_size:,} bytes of room for the files, found {free:,}",
-            hint="make room there, or choose another file system with --output DIR",
-        )
-    partial.mkdir()
-    try:
-        with _cipher_of(descriptor, data_key) as cipher:
-            _write_files(partial, stream, chunks.unseal(stream, _reader(source), cipher))
-        for file in stream.files:
-            (partial / file.name).replace(directory / file.name)
-    finally:
-        shutil.rmtree(partial)
-    return tuple(directory / file.name for file in stream.files)
-
-
-def _write_files(folder: Path, stream: Stream, opened: Iterable[tuple[Chunk, memoryview]]) -> None:
-    """Write the files of authentic chunks into an empty folder, synced to disk."""
-    target = -1
-    with ExitStack() as writing, output.progress("Extracting", stream.plain_size) as advance:
-        for chunk, plain in opened:
-            for part in chunk.parts:
-                if part.offset == 0:
-                    writing.close()
-                    target = writing.enter_context(_new(folder / part.file.name))
-                _write(target, plain[part.start : part.start + part.size])
-            advance(chunk.size)
-
-
-@contextmanager
-def _new(path: Path) -> Iterator[int]:
-    """Lend a new file; it is synced when it is complete."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        yield descriptor
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-class _Sealed(Protocol):
-    """The chunks of a body from the one numbered `first` on, each with its ciphertext."""
-
-    def __call__(self, *, first: int) -> Iterable[tuple[Chunk, memoryview]]: ...
-
-
-def _write_disk(disk: Path, model: Model, sealed: _Sealed, *, journal: Journal) -> bytes:
-    """Write ciphertext into the one partition of a disk image, and return its SHA-256.
-
-    Of what the journal has as done, the digest is taken and nothing is written.
-    """
-    digest = hashlib.sha256()
-    head, tail = _around(model)
-    first = min(journal.done, model.body_size) // (CHUNK_SIZE + TAG_SIZE)
+    stream = stream_of(model)
     with (
-        open(os.open(disk, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b", buffering=0) as file,  # noqa: PTH123, it may exist
-        journal.kept(file.fileno()) as reached,
-        output.progress("Encrypting", model.body_size) as advance,
+        cipher_of(descriptor, old) as opening,
+        _cipher(model, new) as sealing,
+        chunks.threads() as executor,
     ):
-        os.posix_fallocate(file.fileno(), 0, image_size(model))
-        _write(file.fileno(), memoryview(head))
-        for content in _written(file.fileno(), first):
-            digest.update(content)
-            advance(len(content))
-        for chunk, content in sealed(first=first):
-            _write(file.fileno(), content)
-            digest.update(content)
-            advance(len(content))
-            reached(chunk.offset + chunk.sealed_size)
-        _write(file.fileno(), memoryview(tail))
-        os.fsync(file.fileno())
-    return digest.digest()
+
+        def seal(job: Job) -> None:
+            _put(disk, job, body.rekey(job.chunk, job.sealed(source), old=opening, new=sealing))
+
+        def parts(done: int) -> Iterable[Job]:
+            return jobs(source, _from(stream, done))
+
+        return pack_disk.fill(disk, model, seal, parts, unit=_SEALED_SIZE, journal=journal, executor=executor)
 
 
-def _written(file: int, chunk_count: int) -> Iterator[memoryview]:
-    """Read the next `chunk_count` chunks of a file, each into the same buffer."""
-    target = memoryview(bytearray(CHUNK_SIZE + TAG_SIZE))
-    for _ in range(chunk_count):
-        done = 0
-        while done < len(target):
-            count = os.readv(file, [target[done:]])
-            if count == 0:
-                raise UnavailableError(
-                    "the pack that is being written: it shrank meanwhile", hint="run the same command again"
-                )
-            done += count
-        yield target
+def jobs(source: Source, wanted: Iterable[Chunk]) -> Iterator[Job]:
+    """Yield the job of each chunk, with its ciphertext where whoever works on it cannot read it himself."""
+    for chunk in wanted:
+        yield Job(chunk=chunk, fetched=_read(source, chunk) if source.in_order else None)
 
 
-def _around(model: Model) -> tuple[bytes, bytes]:
-    """Return what the disk image holds before and behind the body; its last sector ends in zeros."""
-    stream = _stream(model)
-    size = _partition_size(stream)
-    return image.head(model.root_hash, size), bytes(size - stream.size) + image.tail(model.root_hash, size)
-
-
-def _require_around(source: Source, model: Model) -> None:
-    """Refuse a disk image that holds anything beside the body but the table that names it."""
-    head, tail = _around(model)
-    for start, expected in ((0, head), (image.PARTITION_OFFSET + model.body_size, tail)):
-        found = bytearray(len(expected))
-        source.read_into(start, memoryview(found))
-        if found != expected:
-            place = next(at for at, byte in enumerate(expected) if found[at] != byte)
-            raise DecodeError(
-                f"disk image of {model.id}",
-                expected="the pack's partition table, and zeros around it",
-                found=f"the byte {found[place]:02x}",
-                offset=start + place,
-            )
-
-
-def _partition_size(stream: Stream) -> int:
-    """The bytes of the body's partition: whole blocks."""
-    return -(-stream.size // BLOCK) * BLOCK
-
-
-def _stream(model: Model) -> Stream:
+def stream_of(model: Model) -> Stream:
+    """Return the stream of a model. DecodeError when its pack has another body."""
     if model.stream is None:
         raise DecodeError(
             f"pack of {model.id}",
@@ -244,7 +150,7 @@ def _cipher(model: Model, data_key: bytes) -> Iterator[StreamCipher]:
 
 
 @contextmanager
-def _cipher_of(descriptor: Descriptor, data_key: bytes) -> Iterator[StreamCipher]:
+def cipher_of(descriptor: Descriptor, data_key: bytes) -> Iterator[StreamCipher]:
     """Lend the cipher of a described body. DecodeError when the key is another pack's."""
     if (found := key_id(data_key)) != descriptor.key_id:
         raise DecodeError(
@@ -257,9 +163,64 @@ def _cipher_of(descriptor: Descriptor, data_key: bytes) -> Iterator[StreamCipher
         yield cipher
 
 
-def _reader(source: Source) -> chunks.Read:
-    """Read the body where the disk image has it."""
-    return lambda offset, target: source.read_into(image.PARTITION_OFFSET + offset, target)
+def _from(stream: Stream, done: int) -> Iterable[Chunk]:
+    """The chunks from a byte of the body on, where one starts."""
+    return islice(stream.chunks(), done // _SEALED_SIZE, None)
+
+
+def _as_they_are(source: Source, stream: Stream) -> Iterator[memoryview]:
+    """Yield the ciphertext of each chunk, in a buffer that the next one overwrites.
+
+    One core does it all: the digest is taken by one, and bytes that another has read cost it more.
+    """
+    buffer = memoryview(bytearray(_SEALED_SIZE))
+    for chunk in stream.chunks():
+        target = buffer[: chunk.sealed_size]
+        source.read_into(PARTITION_OFFSET + chunk.offset, target)
+        yield target
+
+
+def _authentic(source: Source, descriptor: Descriptor, data_key: bytes) -> Iterator[memoryview]:
+    """Yield the ciphertext of each chunk when it has authenticated. DecodeError when it does not."""
+    with cipher_of(descriptor, data_key) as cipher, chunks.threads() as executor:
+
+        def opened(job: Job) -> memoryview:
+            sealed = job.sealed(source)
+            body.unseal(job.chunk, sealed, cipher)
+            return sealed
+
+        wanted = stream_of(descriptor.model).chunks()
+        for _, sealed in chunks.in_order(executor, opened, jobs(source, wanted)):
+            yield sealed
+
+
+def _read(source: Source, chunk: Chunk) -> memoryview:
+    sealed = memoryview(bytearray(chunk.sealed_size))
+    source.read_into(PARTITION_OFFSET + chunk.offset, sealed)
+    return sealed
+
+
+def _put(disk: Path, job: Job, sealed: bytearray) -> None:
+    """Write the ciphertext of a chunk where it belongs."""
+    with disk.open("r+b") as file:
+        file.seek(PARTITION_OFFSET + job.start)
+        file.write(sealed)
+
+
+def _require_around(source: Source, model: Model) -> None:
+    """Refuse a disk image that holds anything beside the body but the table that names it."""
+    head, tail = pack_disk.around(model)
+    for start, expected in ((0, head), (PARTITION_OFFSET + model.body_size, tail)):
+        found = bytearray(len(expected))
+        source.read_into(start, memoryview(found))
+        if found != expected:
+            place = next(at for at, byte in enumerate(expected) if found[at] != byte)
+            raise DecodeError(
+                f"disk image of {model.id}",
+                expected="the pack's partition table, and zeros around it",
+                found=f"the byte {found[place]:02x}",
+                offset=start + place,
+            )
 
 
 @contextmanager
@@ -284,8 +245,3 @@ def _fill(descriptor: int, part: Part, target: memoryview) -> None:
                 hint="the file shrank meanwhile: pack it again when nothing writes to it",
             )
         done += count
-
-
-def _write(descriptor: int, content: memoryview) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]

@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stream body of a weights pack, chunk by chunk (docs/formats.md, *Stream body*).
 
-Owns which files it holds in which order, and the passes over its chunks: seal, open, both. The cipher is
-`mantlet_measure.stream`'s, for the agent opens with it too. Reading is a parameter; it writes nothing.
+Owns which files it holds in which order, and what is done with a chunk: seal, open, both. A chunk stands for
+itself, so that many may be worked on at once. The cipher is `mantlet_measure.stream`'s, for the agent opens
+with it too. Reading is a parameter; it writes nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 
-from mantlet_measure.body import CHUNK_SIZE, FILES_LIMIT, TAG_SIZE, Chunk, Part, Stream, StreamFile
+from mantlet_measure.body import FILES_LIMIT, Chunk, Part, Stream, StreamFile
 from mantlet_measure.errors import DecodeError
 from mantlet_measure.stream import StreamCipher
 
 CIPHER = "aes-256-gcm-stream"
-
-Read = Callable[[int, memoryview], None]
-"""Fill the view (second) with the ciphertext from an offset (first) of the body on."""
 
 ReadPart = Callable[[Part, memoryview], None]
 """Fill the view (second) with the bytes of a part of a file (first)."""
@@ -33,63 +30,25 @@ def stream_of(sizes: Mapping[str, int]) -> Stream:
     return Stream(files=tuple(StreamFile(name=name, size=sizes[name]) for name in sorted(sizes)))
 
 
-def seal(
-    stream: Stream, read: ReadPart, cipher: StreamCipher, *, first: int = 0
-) -> Iterator[tuple[Chunk, memoryview]]:
-    """Yield each chunk from the one numbered `first` on, with its ciphertext.
-
-    It lies in a buffer that the next one overwrites.
-    """
-    plain, sealed = _buffers()
-    for chunk in islice(stream.chunks(), first, None):
-        for part in chunk.parts:
-            read(part, plain[part.start : part.start + part.size])
-        target = sealed[: chunk.sealed_size]
-        cipher.seal_into(chunk, plain[: chunk.size], target)
-        yield chunk, target
+def seal(chunk: Chunk, read: ReadPart, cipher: StreamCipher) -> bytearray:
+    """Return the ciphertext of a chunk, tag included."""
+    plain, sealed = bytearray(chunk.size), bytearray(chunk.sealed_size)
+    view = memoryview(plain)
+    for part in chunk.parts:
+        read(part, view[part.start : part.start + part.size])
+    cipher.seal_into(chunk, view, memoryview(sealed))
+    return sealed
 
 
-def fetch(stream: Stream, read: Read, *, first: int = 0) -> Iterator[tuple[Chunk, memoryview]]:
-    """Yield each chunk from the one numbered `first` on, with its ciphertext as it was read.
-
-    It lies in a buffer that the next one overwrites.
-    """
-    sealed, _ = _buffers()
-    for chunk in islice(stream.chunks(), first, None):
-        target = sealed[: chunk.sealed_size]
-        read(chunk.offset, target)
-        yield chunk, target
+def unseal(chunk: Chunk, sealed: memoryview, cipher: StreamCipher) -> memoryview:
+    """Return the plaintext of a chunk, all of it authentic. DecodeError when it is not."""
+    plain = memoryview(bytearray(chunk.size))
+    cipher.open_into(chunk, sealed, plain)
+    return plain
 
 
-def unseal(
-    stream: Stream, read: Read, cipher: StreamCipher, *, first: int = 0
-) -> Iterator[tuple[Chunk, memoryview]]:
-    """Yield each chunk from the one numbered `first` on, with its plaintext, all of it authentic.
-
-    It lies in a buffer that the next one overwrites. Raises DecodeError at the first chunk that does not
-    authenticate.
-    """
-    plain, _ = _buffers()
-    for chunk, sealed in fetch(stream, read, first=first):
-        target = plain[: chunk.size]
-        cipher.open_into(chunk, sealed, target)
-        yield chunk, target
-
-
-def rekey(
-    stream: Stream, read: Read, *, old: StreamCipher, new: StreamCipher, first: int = 0
-) -> Iterator[tuple[Chunk, memoryview]]:
-    """Yield each chunk from the one numbered `first` on, with its ciphertext under the new key.
-
-    Raises DecodeError where the old one does not fit.
-    """
-    sealed, _ = _buffers()
-    for chunk, plain in unseal(stream, read, old, first=first):
-        target = sealed[: chunk.sealed_size]
-        new.seal_into(chunk, plain, target)
-        yield chunk, target
-
-
-def _buffers() -> tuple[memoryview, memoryview]:
-    """Return two buffers, each of which holds a chunk with its tag."""
-    return memoryview(bytearray(CHUNK_SIZE + TAG_SIZE)), memoryview(bytearray(CHUNK_SIZE + TAG_SIZE))
+def rekey(chunk: Chunk, sealed: memoryview, *, old: StreamCipher, new: StreamCipher) -> bytearray:
+    """Return the ciphertext of a chunk under the new key. DecodeError where the old one does not fit."""
+    again = bytearray(chunk.sealed_size)
+    new.seal_into(chunk, unseal(chunk, sealed, old), memoryview(again))
+    return again

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs of the model owner over a stream pack, from its files and from an HTTPS server."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from mantlet.edge import pack_journal, range_source
 from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.tools import ToolsTree
 from mantlet.weights.disk import PARTITION_OFFSET
-from mantlet_measure.body import CHUNK_SIZE
+from mantlet_measure.body import CHUNK_SIZE, TAG_SIZE
 from tests.range_server import Resource, serving
+
+SEALED_SIZE = CHUNK_SIZE + TAG_SIZE
 
 pytestmark = pytest.mark.usefixtures("tools")
 
@@ -132,3 +135,27 @@ def test_a_rekeying_whose_server_goes_away_is_gone_on_with_when_it_is_back(
     whole = ("--key", new / "tiny.key", "--id", "tiny", "--body", "stream", "--output", tmp_path / "whole")
     assert weights("pack", model, *whole, owner=owner) == 0
     assert (tmp_path / "whole" / "tiny.raw").read_bytes() == (new / "tiny.raw").read_bytes()
+
+
+def test_an_extraction_whose_server_goes_away_is_gone_on_with_when_it_is_back(
+    owner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, folder, out = tmp_path / "tiny.gguf", tmp_path / "pack", tmp_path / "out"
+    model.write_bytes(tiny_gguf() + hashlib.shake_256(b"large").digest(8 * CHUNK_SIZE))
+    assert weights("pack", model, "--id", "tiny", "--body", "stream", "--output", folder, owner=owner) == 0
+    monkeypatch.setattr(range_source, "_FIRST_PAUSE", 0.0)
+    content = (folder / "tiny.raw").read_bytes()
+    resource = Resource(content=content, drop_after=3 * SEALED_SIZE + 1000, drops=1, gone_after=1)
+    with serving(resource, tmp_path):
+        monkeypatch.setenv("SSL_CERT_FILE", str(resource.authority))
+        words = ("extract", folder / "tiny.json", "--key", folder / "tiny.key", "--image", resource.url)
+        assert weights(*words, "--output", out, owner=owner) == 3
+        assert "attempts: status 503" in capsys.readouterr().err
+        assert [path.name for path in out.iterdir()] == [".tiny.extracting"]
+        asked, resource.gone_after = len(resource.asked), None
+        assert weights(*words, "--output", out, owner=owner) == 0
+    assert f"Going on where an earlier run stopped: {3 * SEALED_SIZE:,} bytes" in capsys.readouterr().err
+    # What came before is neither fetched again nor asked for: each chunk of it gives its tag.
+    assert resource.asked[asked:] == [f"bytes={PARTITION_OFFSET + 3 * SEALED_SIZE}-"]
+    assert [path.name for path in out.iterdir()] == ["tiny.gguf"]
+    assert (out / "tiny.gguf").read_bytes() == model.read_bytes()

@@ -274,8 +274,9 @@ def test_a_signed_file_system_with_names_that_leave_the_directory_is_refused(nam
         pack_extract.check_names([Extent(name=name, start=0, size=1) for name in names])
 
 
+@pytest.mark.parametrize("kind", list(pack.Body))
 def test_a_model_of_any_size_is_packed_and_verified_in_little_memory(
-    tmp_path: Path, tools: ToolsTree
+    kind: pack.Body, tmp_path: Path, tools: ToolsTree
 ) -> None:
     model = tmp_path / "large.gguf"
     model.write_bytes(tiny_gguf())
@@ -291,7 +292,8 @@ def test_a_model_of_any_size_is_packed_and_verified_in_little_memory(
         OWNER.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
     for words in (
-        ("pack", model, "--id", "large", "--output", out, *body),
+        ("pack", model, "--id", "large", "--body", kind, "--output", out, *body),
+        ("rekey", out / "large.json", "--output", tmp_path / "anew", *body),
         ("verify", out / "large.json", *body),
         ("extract", out / "large.json", "--output", out, *body),
     ):

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mantlet.edge import pack as packs
+from mantlet.edge import pack_disk, stream_extract
 from mantlet.edge import stream as edge
 from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.pack_journal import Entry, Journal
@@ -45,13 +46,13 @@ class Made:
 
     def extract(self, folder: Path, *, data_key: bytes = DATA_KEY) -> dict[str, bytes]:
         """Extract the files and return them by name."""
-        with open_source(str(self.disk), size=edge.image_size(self.descriptor.model)) as source:
-            paths = edge.extract(source, self.descriptor, folder, data_key=data_key)
+        with open_source(str(self.disk), size=pack_disk.image_size(self.descriptor.model)) as source:
+            paths = stream_extract.extract(source, self.descriptor, folder, data_key=data_key)
         return {path.name: path.read_bytes() for path in paths}
 
     def check(self, *, data_key: bytes | None = DATA_KEY) -> None:
         """Check the whole pack."""
-        with open_source(str(self.disk), size=edge.image_size(self.descriptor.model)) as source:
+        with open_source(str(self.disk), size=pack_disk.image_size(self.descriptor.model)) as source:
             edge.check(source, self.descriptor, data_key=data_key)
 
 
@@ -115,7 +116,7 @@ def test_the_body_stands_in_the_partition_under_its_digest_and_names_sort_the_fi
     whole = made.disk.read_bytes()
     body = whole[image.PARTITION_OFFSET :][: model.body_size]
     assert hashlib.sha256(body).digest() == made.descriptor.ciphertext_sha256
-    assert len(whole) == edge.image_size(model)
+    assert len(whole) == pack_disk.image_size(model)
     assert not any(part in whole for part in (data[:64] for data in FILES.values() if len(data) > 64))
 
 
@@ -195,7 +196,7 @@ def test_a_pack_with_another_key_has_the_same_files_and_no_chunk_in_common(
     made: Made, tmp_path: Path
 ) -> None:
     disk, model = tmp_path / "other.raw", made.descriptor.model
-    with open_source(str(made.disk), size=edge.image_size(model)) as source:
+    with open_source(str(made.disk), size=pack_disk.image_size(model)) as source:
         digest = edge.rekey(
             source, made.descriptor, disk, old=DATA_KEY, new=OTHER_KEY, journal=fresh(tmp_path, model)
         )
@@ -228,7 +229,7 @@ def test_more_files_than_a_document_carries_are_refused() -> None:
 
 def test_a_pack_with_a_disk_body_is_refused(made: Made) -> None:
     with pytest.raises(DecodeError, match="expected a stream body, found a disk body"):
-        edge.image_size(replace(made.descriptor.model, stream=None))
+        edge.stream_of(replace(made.descriptor.model, stream=None))
 
 
 def over_https(made: Made, folder: Path, resource: Resource) -> dict[str, bytes]:
@@ -236,12 +237,12 @@ def over_https(made: Made, folder: Path, resource: Resource) -> dict[str, bytes]
         context = ssl.create_default_context(cafile=resource.authority)
         source = HttpsSource(
             resource.url,
-            size=edge.image_size(made.descriptor.model),
+            size=pack_disk.image_size(made.descriptor.model),
             context=context,
             pause=lambda _seconds: None,
         )
         try:
-            paths = edge.extract(source, made.descriptor, folder / "out", data_key=DATA_KEY)
+            paths = stream_extract.extract(source, made.descriptor, folder / "out", data_key=DATA_KEY)
         finally:
             source.close()
     return {path.name: path.read_bytes() for path in paths}

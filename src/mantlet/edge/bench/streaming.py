@@ -127,8 +127,8 @@ def _write_body(folder: Path) -> None:
         def read(part: Part, into: memoryview) -> None:
             os.preadv(source.fileno(), [into], part.offset)
 
-        for _, sealed in chunks.seal(stream, read, cipher):
-            target.write(sealed)
+        for chunk in stream.chunks():
+            target.write(chunks.seal(chunk, read, cipher))
     (folder / "stream.json").write_bytes(strictjson.encode(stream_to_value(stream)))
 
 
