@@ -100,10 +100,11 @@ _SMBIOS_UNIT, _SMBIOS_DROPIN = "smbios-unit", "smbios-drop-in"
 ATTACKS: tuple[Attack, ...] = (
     _both(
         _UNIT,
-        "A unit by a credential of fw_cfg",
+        "A unit by a credential of fw_cfg, and a device that wants it by another",
         {
             "systemd.extra-unit.x.service": _unit(_UNIT),
-            "systemd.unit-dropin.-.mount": "[Unit]\nWants=x.service\n",
+            # No name of a unit that a boot starts is short enough for a drop-in.
+            "udev.rules.97-x": 'KERNEL=="ttyS2", TAG+="systemd", ENV{SYSTEMD_WANTS}+="x.service"\n',
         },
         rule="fw-cfg-credential",
     ),

@@ -14,8 +14,8 @@ from mantlet.edge import process
 from mantlet.edge.attack.hand import Hand
 from mantlet.edge.attack.stand import Stand
 
-# Firmware, kernel and udev look at the first and the last blocks of a disk for tables and signatures.
-_PROBED = 8 << 20
+# What udev reads of a disk, and of each of its partitions, to learn what it is (libblkid; 2.7 MB were seen).
+_PROBED = 3 << 20
 _DHCP_SERVER = 67
 
 
@@ -53,14 +53,14 @@ def _variable(left: Aftermath, store: Path, name: str) -> str | None:
     return None
 
 
-def _used(*drives: str) -> Callable[[Aftermath], tuple[str, ...]]:
-    """A drive that was written, or read beyond what probing reads."""
+def _used(**partitions: int) -> Callable[[Aftermath], tuple[str, ...]]:
+    """A drive that was written, or read beyond what probing reads. partitions: how many each drive has."""
 
     def look(left: Aftermath) -> tuple[str, ...]:
         said = []
-        for drive in drives:
+        for drive, count in partitions.items():
             read, written = left.statistics.get(drive, (0, 0))
-            if written or read > _PROBED:
+            if written or read > (1 + count) * _PROBED:
                 said.append(f"the disk {drive}: {read} bytes were read, {written} written")
         return tuple(said)
 
@@ -88,10 +88,10 @@ def _option_rom(left: Aftermath) -> tuple[str, ...]:
 PROBES: Mapping[str, Callable[[Aftermath], tuple[str, ...]]] = {
     "variable-hibernate-location": _consumed("HibernateLocation"),
     "variable-factory-reset": _consumed("FactoryResetRequest"),
-    "rogue-partitions": _used("discoverable"),
-    "rogue-encrypted-disk": _used("encrypted"),
-    "hostile-file-systems": _used("seed", "various"),
-    "rogue-root-disk": _used("same"),
+    "rogue-partitions": _used(discoverable=5),
+    "rogue-encrypted-disk": _used(encrypted=0),
+    "hostile-file-systems": _used(seed=0, various=3),
+    "rogue-root-disk": _used(same=4),
     "dns": _dns,
     "dhcp-options": _suggested,
     "option-rom": _option_rom,
