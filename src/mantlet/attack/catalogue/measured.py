@@ -30,7 +30,7 @@ _LINE = (
 _EVIL_UNIT = b"[Unit]\nDescription=foreign\n[Service]\nExecStart=/usr/bin/python3\n"
 
 
-def _measured(name: str, title: str, *changes: Change, rule: str | None = None, fast: bool = False) -> Attack:
+def _measured(name: str, title: str, *changes: Change, rule: str | None = None) -> Attack:
     return Attack(
         id=name,
         name=rule or name,
@@ -39,7 +39,6 @@ def _measured(name: str, title: str, *changes: Change, rule: str | None = None, 
         sign=signs.released(),
         control=Control.APPROVED_ANYTHING,
         releases=False,
-        fast=fast,
     )
 
 
@@ -65,7 +64,6 @@ ATTACKS: tuple[Attack, ...] = (
         "smbios-command-line",
         "A word for the command line by SMBIOS, which Secure Boot lets pass",
         _extra("systemd.debug_shell=ttyS1 systemd.log_target=console"),
-        fast=True,
     ),
     Attack(
         id="smbios-command-line-many",

@@ -38,7 +38,7 @@ def _taken(name: str, title: str, words: str) -> Attack:
     )
 
 
-def _hostile(number: int, lie: str, *, fast: bool = False) -> Attack:
+def _hostile(number: int, lie: str) -> Attack:
     return Attack(
         id=f"hostile-model-{number}",
         name="hostile-model",
@@ -47,7 +47,6 @@ def _hostile(number: int, lie: str, *, fast: bool = False) -> Attack:
         probes=(MEMORY,),
         sign=signs.any_of(signs.stays_on(), signs.found(MEMORY, words="memory is dumped")),
         control=Control.WEAKENED_BUILD,
-        fast=fast,
     )
 
 
@@ -69,7 +68,7 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     _taken("runtime-core", "A taken runtime that crashes", "memory is dumped, or the machine goes on"),
     _hostile(1, "half a file"),
-    _hostile(2, "a template of deep brackets", fast=True),
+    _hostile(2, "a template of deep brackets"),
     _hostile(3, "more layers than there are"),
 )
 """What a taken runtime tries is one boot, and its crash comes last; a hostile model has its own."""

@@ -36,7 +36,6 @@ def _fault(
         probes=probes,
         sign=sign or signs.any_of(signs.stays_on(), signs.serves()),
         control=Control.WEAKENED_BUILD,
-        fast=name == "root-data-corrupted",
     )
 
 

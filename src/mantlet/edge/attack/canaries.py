@@ -9,6 +9,7 @@ import json
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ _PATIENCE = 60.0
 # The front refuses more than 4 MiB (policies/front.yaml).
 _OVERSIZE = (4 << 20) + 4096
 _CHUNK = 8 << 20
+# From an answer to what is logged of its question.
+_SETTLE = 10.0
 
 
 def sweep(scene: Scene) -> tuple[str, ...]:
@@ -38,6 +41,7 @@ def sweep(scene: Scene) -> tuple[str, ...]:
             # Refused, or cut off: that is one way in which it may end.
             continue
     _cancel(scene, _request(canary, tokens=64))
+    time.sleep(_SETTLE)
     return tuple(_found(scene, canary.encode("ascii")))
 
 
