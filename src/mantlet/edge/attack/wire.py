@@ -29,7 +29,8 @@ _ARP, _IPV4 = 0x0806, 0x0800
 _TCP, _UDP, _ICMP = 6, 17, 1
 _SYN, _RST = 0x02, 0x04
 _SOURCE_PORT = 40000
-_BATCH = 256
+# As many as a network card's ring takes; what answers after the pause is taken with the next ones.
+_BATCH, _PAUSE = 256, 0.05
 
 
 def qemu_words(folder: Path) -> tuple[str, ...]:
@@ -56,9 +57,10 @@ class Wire:
         """Put a frame on the wire."""
         self.inward.sendall(struct.pack(">I", len(frame)) + frame)
 
-    def frames(self, seconds: float) -> Iterator[bytes]:
-        """Yield what the machine sends, until it has been silent for so long."""
-        while True:
+    def frames(self, seconds: float, *, at_most: float) -> Iterator[bytes]:
+        """Yield what the machine sends, until it has been silent for so long, or has talked for `at_most`."""
+        end = time.monotonic() + at_most
+        while time.monotonic() < end:
             while len(self._pending) >= 4:
                 size = int.from_bytes(self._pending[:4], "big")
                 if len(self._pending) < 4 + size:
@@ -74,9 +76,9 @@ class Wire:
                 raise BootError("wire: expected frames, found it cut", hint="is the machine on?")
             self._pending += data
 
-    def packets(self, seconds: float) -> Iterator[tuple[int, bytes]]:
-        """Yield (protocol, payload) of IPv4 packets for us; answer ARP on the way."""
-        for frame in self.frames(seconds):
+    def packets(self, seconds: float, *, at_most: float) -> Iterator[tuple[int, bytes]]:
+        """Yield (protocol, payload) of IPv4 packets for us; answer ARP on the way. Ends like `frames`."""
+        for frame in self.frames(seconds, at_most=at_most):
             kind, body = int.from_bytes(frame[12:14], "big"), frame[14:]
             if kind == _ARP and body[6:8] == b"\0\x01" and body[24:28] == OURS:
                 self.send(_arp(2, body[8:14], target=body[14:18]))
@@ -88,7 +90,7 @@ class Wire:
     def find(self) -> None:
         """Ask who has the machine's address."""
         self.send(_arp(1, _BROADCAST, target=MACHINE))
-        for _ in self.packets(3.0):
+        for _ in self.packets(3.0, at_most=10.0):
             pass
         if not self.machine_mac:
             raise BootError("wire: expected an answer to ARP, found none", hint="does the machine serve?")
@@ -102,7 +104,7 @@ class Wire:
             for start in range(0, len(silent), _BATCH):
                 for port in silent[start : start + _BATCH]:
                     self._send_ip(_TCP, partial(_syn, port=port))
-                for protocol, segment in self.packets(0.15):
+                for protocol, segment in self.packets(_PAUSE, at_most=2.0):
                     if protocol == _TCP and int.from_bytes(segment[2:4], "big") == _SOURCE_PORT:
                         answers[int.from_bytes(segment[:2], "big")] = segment[13] & (_SYN | _RST) == _SYN
         return answers
@@ -112,14 +114,11 @@ class Wire:
         self._send_ip(_UDP, partial(_datagram, port=port))
         datagrams, unreachable = [], []
         # The kernel sends one such message a second to one neighbour (icmp_ratelimit).
-        end = time.monotonic() + 1.5
-        for protocol, payload in self.packets(1.2):
+        for protocol, payload in self.packets(1.2, at_most=1.5):
             if protocol == _UDP:
                 datagrams.append(payload)
             elif protocol == _ICMP and payload[0] == 3:
                 unreachable.append(payload[1])
-            if time.monotonic() > end:
-                break
         return datagrams, unreachable
 
     def _send_ip(self, protocol: int, segment: Callable[[bytes], bytes]) -> None:

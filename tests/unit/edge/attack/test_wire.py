@@ -47,7 +47,7 @@ def test_the_machine_never_waits_for_somebody_to_look(
     sent = [number.to_bytes(2, "big") * 500 for number in range(MANY)]
     for frame in sent:
         outward.sendall(framed(frame))
-    assert list(wire.frames(1.0)) == sent
+    assert list(wire.frames(1.0, at_most=60.0)) == sent
 
 
 def test_a_frame_is_sent_with_its_length(ends: tuple[Wire, socket.socket, socket.socket]) -> None:
@@ -60,4 +60,12 @@ def test_a_wire_that_was_cut_is_no_silence(ends: tuple[Wire, socket.socket, sock
     wire, _, outward = ends
     outward.close()
     with pytest.raises(BootError, match="cut"):
-        list(wire.frames(5.0))
+        list(wire.frames(5.0, at_most=60.0))
+
+
+def test_a_machine_that_talks_all_the_time_is_not_listened_to_for_ever(
+    ends: tuple[Wire, socket.socket, socket.socket],
+) -> None:
+    wire, _, outward = ends
+    outward.sendall(framed(b"abc") * 3)
+    assert list(wire.frames(60.0, at_most=0.0)) == []
