@@ -73,6 +73,11 @@ ATTACKS: tuple[Attack, ...] = (
         control=Control.WEAKENED_BUILD,
         group=GROUP,
     ),
+    _live(
+        "login-fuse",
+        "What was typed, called and asked until here, as evidence tells it: whether any program started",
+        _found("login-fuse", "the login fuse burns"),
+    ),
     _live("nmi", "A non-maskable interrupt", signs.any_of(signs.spoke(), signs.restarted())),
 )
 """All in one boot; the interrupt comes last."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from mantlet.client.attest import fetch_evidence
 from mantlet.edge.attack import escape_probes, gear, vsock
 from mantlet.edge.attack.canaries import sweep, tls
 from mantlet.edge.attack.memory import dump
@@ -18,6 +19,7 @@ from mantlet.edge.attack.ports import Port
 from mantlet.edge.attack.scene import CannotTryError, Probe, Scene
 from mantlet.edge.attack.wire import OURS_MAC, checksum
 from mantlet.edge.bench.provisioning import connect
+from mantlet_measure import evidence, words
 
 # What somebody types who hopes for a prompt, and how long he waits for an answer.
 HOPES = (b"\r", b"\r\r", b"root\r", b"\x03", b"\x1b", b"id\r", b"echo typed-$((40+2))\r")
@@ -237,6 +239,15 @@ def _clock(scene: Scene) -> tuple[str, ...]:
     )
 
 
+def _login_fuse(scene: Scene) -> tuple[str, ...]:
+    """Ask for evidence, and read of its log whether a program has started since the machine serves."""
+    with connect(scene.machine) as connection:
+        said = evidence.decode(fetch_evidence(connection, bytes(evidence.NONCE_SIZE)))
+    return tuple(
+        f"the login fuse burnt: {word.word}" for word in said.agent_log if word.event == words.FUSE_EVENT
+    )
+
+
 def _nmi(scene: Scene) -> tuple[str, ...]:
     scene.monitor.call("inject-nmi")
     time.sleep(WAIT)
@@ -270,6 +281,7 @@ PROBES: Mapping[str, Probe] = {
     "router-advertisement": _router,
     "canary-sweep": sweep,
     "memory-dump": dump,
+    "login-fuse": _login_fuse,
     "nmi": _nmi,
     "clock": _clock,
     "vsock": vsock.scan,
