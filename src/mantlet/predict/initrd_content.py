@@ -145,7 +145,8 @@ def _nvpcr(path: str, data: bytes) -> NvPcr:
         return NvPcr(
             name=str(fields["name"]), index=int(fields["nvIndex"]), algorithm=str(fields["algorithm"])
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    # An integer that is written as a float may be infinite.
+    except (ValueError, OverflowError, KeyError, TypeError, RecursionError):
         raise DecodeError(
             f"initrd file {path}", expected="an object with name, nvIndex and algorithm", found="none"
         ) from None

@@ -120,7 +120,13 @@ def test_nvpcrs_that_nothing_sets_up_change_nothing() -> None:
     assert _space(files).nvpcrs == ()
 
 
-@pytest.mark.parametrize("data", [b"{", b"[]", b'{"name": "x"}', b'{"name":1,"nvIndex":"x","algorithm":1}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"{", b"[]", b'{"name": "x"}', b'{"name":1,"nvIndex":"x","algorithm":1}'),
+        b'{"name":"x","nvIndex":30e74752,"algorithm":"sha256"}',
+    ],
+)
 def test_nvpcr_file_that_says_nothing_is_refused(data: bytes) -> None:
     with pytest.raises(DecodeError, match=r"usr/lib/nvpcr/x\.nvpcr"):
         _space({**EARLY, "usr/lib/nvpcr/x.nvpcr": data})
