@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -45,7 +46,7 @@ _TAKE_SECONDS = 180.0
 _PATIENCE = 60.0
 _LEAVE_SECONDS = 2.0
 # Until the machine is off after a crash; under emulation, on a busy host.
-_END_SECONDS = 60.0
+_END_SECONDS = 40.0
 # Linux, fs/binfmt_elf.c: a core begins its notes with the registers, 336 bytes on x86-64, under this name.
 CORE = struct.pack("<III", 5, 336, 1) + b"CORE\0\0\0\0"
 
@@ -150,8 +151,14 @@ def _crash(scene: Scene) -> tuple[str, ...]:
 
 
 def _library(scene: Scene) -> bytes:
+    return _unpacked(scene.stand.built, scene.stand.tools)
+
+
+@cache
+def _unpacked(built: Build, tools: ToolsTree) -> bytes:
+    """Unpack a root once for all that ask for its library."""
     with tempfile.TemporaryDirectory(prefix="mantlet-root-") as name:
-        return library(scene.stand.built, scene.stand.tools, Path(name) / "root")
+        return library(built, tools, Path(name) / "root")
 
 
 PROBES = MappingProxyType(

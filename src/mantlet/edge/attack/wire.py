@@ -31,6 +31,7 @@ _SYN, _RST = 0x02, 0x04
 _SOURCE_PORT = 40000
 # As many as a network card's ring takes; what answers after the pause is taken with the next ones.
 _BATCH, _PAUSE = 256, 0.05
+_FIND_SECONDS = 10.0
 
 
 def qemu_words(folder: Path) -> tuple[str, ...]:
@@ -88,10 +89,12 @@ class Wire:
                 yield body[9], body[(body[0] & 15) * 4 : int.from_bytes(body[2:4], "big")]
 
     def find(self) -> None:
-        """Ask who has the machine's address."""
-        self.send(_arp(1, _BROADCAST, target=MACHINE))
-        for _ in self.packets(3.0, at_most=10.0):
-            pass
+        """Ask who has the machine's address, until it answers. BootError when it does not."""
+        end = time.monotonic() + _FIND_SECONDS
+        while not self.machine_mac and time.monotonic() < end:
+            self.send(_arp(1, _BROADCAST, target=MACHINE))
+            for _ in self.packets(0.3, at_most=0.5):
+                pass
         if not self.machine_mac:
             raise BootError("wire: expected an answer to ARP, found none", hint="does the machine serve?")
 
