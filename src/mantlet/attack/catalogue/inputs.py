@@ -5,7 +5,7 @@ They share the boot of the credentials, but for one.
 """
 
 from mantlet.attack import signs
-from mantlet.attack.catalogue import storage
+from mantlet.attack.catalogue import ports
 from mantlet.attack.catalogue.credentials import GROUP
 from mantlet.attack.changes import HIBERNATED_UUID, IMAGE, Disk, DiskKind, Qemu, Variable
 from mantlet.attack.model import Attack, Control
@@ -79,7 +79,7 @@ ATTACKS: tuple[Attack, ...] = (
         ),
         probes=("dns",),
         control=Control.WEAKENED_BUILD,
-        group=storage.GROUP,
+        group=ports.GROUP,
         fast=True,
     ),
     Attack(

@@ -2,7 +2,7 @@
 """Stated limits: what the owner of the hypervisor can do, shown so that nobody claims otherwise."""
 
 from mantlet.attack import signs
-from mantlet.attack.catalogue import ports, storage
+from mantlet.attack.catalogue import credentials, ports
 from mantlet.attack.changes import Qemu, Replay
 from mantlet.attack.model import Attack, Control
 
@@ -34,7 +34,7 @@ ATTACKS: tuple[Attack, ...] = (
         probes=("clock",),
         sign=signs.found("clock", words="the machine takes the host's year"),
         control=Control.LIMIT,
-        group=storage.GROUP,
+        group=credentials.GROUP,
         fast=True,
     ),
     Attack(

@@ -2,10 +2,9 @@
 """Disks and shares that somebody adds, and damage to those that belong to the machine."""
 
 from mantlet.attack import signs
+from mantlet.attack.catalogue.credentials import GROUP
 from mantlet.attack.changes import Change, Damage, Deployment, Disk, DiskKind, Weights
 from mantlet.attack.model import Attack, Control, Sign
-
-GROUP = "storage"
 
 
 def _brought(
@@ -123,4 +122,4 @@ ATTACKS: tuple[Attack, ...] = (
         Deployment.OTHER_SIGNER,
     ),
 )
-"""What is brought shares a boot; what is damaged has its own."""
+"""What is brought shares the boot of the credentials; what is damaged has its own."""
