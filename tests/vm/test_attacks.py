@@ -30,6 +30,7 @@ def results(built: Build, debug_built: Build, tmp_path_factory: pytest.TempPathF
     target = tmp_path_factory.mktemp("attacks") / "attacks.json"
     words = ["attack", str(built.directory), "--weakened", str(debug_built.directory), "--fast"]
     code = cli.main([*words, "--output", str(target)], environ={})
+    assert target.exists(), f"the verb ended with {code} and told why: see what was captured"
     results = document.decode(target.read_bytes())
     Draft202012Validator(
         json.loads((project.root() / "policies" / "schema" / "attacks.json").read_text())

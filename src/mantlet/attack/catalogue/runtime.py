@@ -34,7 +34,6 @@ def _taken(name: str, title: str, words: str) -> Attack:
         sign=signs.found(name, words=words),
         control=Control.WEAKENED_BUILD,
         group=GROUP,
-        fast=True,
     )
 
 
