@@ -73,10 +73,14 @@ ATTACKS: tuple[Attack, ...] = (
         control=Control.WEAKENED_BUILD,
         group=GROUP,
     ),
-    _live(
-        "login-fuse",
-        "What was typed, called and asked until here, as evidence tells it: whether any program started",
-        _found("login-fuse", "the login fuse burns"),
+    Attack(
+        id="login-fuse",
+        name="login-fuse",
+        title="What was typed, called and asked until here, as evidence tells it: whether any program started",
+        probes=("login-fuse",),
+        sign=_found("login-fuse", "the login fuse burns"),
+        control=Control.WEAKENED_BUILD,
+        group=GROUP,
     ),
     _live("nmi", "A non-maskable interrupt", signs.any_of(signs.spoke(), signs.restarted())),
 )

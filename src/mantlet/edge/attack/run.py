@@ -154,9 +154,9 @@ class Battery:
         return _PATIENCE * self.production.plain_seconds + _MORE
 
     def _bound(self, stand: Stand, group: Sequence[Attack], changes: Collection[Change]) -> float:
-        """How long a boot may take. What a weakened build shows, it shows sooner."""
+        """How long a boot may take. A weakened build has more to start."""
         if stand is not self.production:
-            return self._patience / 2
+            return self._patience
         # Without Secure Boot the kernel takes no policy of execution, and PID 1 stands still (docs/adr/0011).
         standing = Store.SECURE_BOOT_OFF in changes or any(attack.stands for attack in group)
         return _STANDING * stand.plain_seconds if standing else self._patience
