@@ -76,7 +76,7 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         id="login-fuse",
         name="login-fuse",
-        title="What was typed, called and asked until here, as evidence tells it: whether any program started",
+        title="What was typed, called and asked until here, and whether evidence tells of a program",
         probes=("login-fuse",),
         sign=_found("login-fuse", "the login fuse burns"),
         control=Control.WEAKENED_BUILD,
