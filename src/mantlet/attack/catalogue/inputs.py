@@ -5,7 +5,6 @@ They share the boot of the credentials, but for one.
 """
 
 from mantlet.attack import signs
-from mantlet.attack.catalogue import ports
 from mantlet.attack.catalogue.credentials import GROUP
 from mantlet.attack.changes import HIBERNATED_UUID, IMAGE, Disk, DiskKind, Qemu, Variable
 from mantlet.attack.model import Attack, Control
@@ -59,7 +58,7 @@ ATTACKS: tuple[Attack, ...] = (
         fast=True,
     ),
     Attack(
-        # Under this name it is no QEMU for systemd, which asks no fw_cfg then.
+        # Under this name it is no QEMU for systemd, which asks no fw_cfg then: a boot of its own.
         id="fake-metadata",
         name="fake-metadata",
         title="A machine that looks like a cloud's, and that cloud's metadata service",
@@ -79,8 +78,6 @@ ATTACKS: tuple[Attack, ...] = (
         ),
         probes=("dns",),
         control=Control.WEAKENED_BUILD,
-        group=ports.GROUP,
-        fast=True,
     ),
     Attack(
         id="dhcp-options",
