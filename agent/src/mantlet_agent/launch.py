@@ -125,11 +125,13 @@ def wait_for_runtime(runtime: Runtime, watch: Watch) -> None:
 
 
 def _require_whole(devices: Path) -> None:
-    with Mapper(devices) as mapper:
-        if mapper.is_corrupt(_VERITY_NAME):
-            raise StageError(
-                Code.WEIGHTS_CORRUPT, f"a block of {_VERITY_NAME} does not hash to the root hash"
-            )
+    try:
+        with Mapper(devices) as mapper:
+            corrupt = mapper.is_corrupt(_VERITY_NAME)
+    except OSError as error:
+        raise StageError(Code.MAPPING_FAILED, str(error)) from error
+    if corrupt:
+        raise StageError(Code.WEIGHTS_CORRUPT, f"a block of {_VERITY_NAME} does not hash to the root hash")
 
 
 def _nothing() -> None:

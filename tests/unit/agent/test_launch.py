@@ -120,6 +120,11 @@ def test_a_block_that_does_not_verify_ends_the_waiting_at_once(runtime: Runtime)
     assert len(asked) == 3
 
 
+def test_a_mapping_that_cannot_be_asked_is_named(places: Places) -> None:
+    with refused(Code.MAPPING_FAILED):
+        launch._require_whole(places.devices)
+
+
 def test_the_runtime_is_told_its_model_by_a_file_alone(places: Places) -> None:
     assert launch.runtime_unit(places, MODEL) == {"mantlet-runtime@tiny.service": Code.RUNTIME_FAILED}
     assert places.runtime_environment.read_bytes() == b"MODEL_FILE=model.gguf\n"
