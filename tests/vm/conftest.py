@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The machines of this room. A live one is booted again only when another has taken its place."""
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,6 @@ from mantlet.edge.image import Build
 from mantlet.edge.keys import KeyFolder
 from mantlet.edge.tools import ToolsTree
 from mantlet_measure.evidence import State
-from tests.vm.exposed import Exposed
-from tests.vm.exposed import exposed as plug_in_everything
 from tests.vm.rig import Rig, Site
 from tests.vm.watch import Boot, Watch
 
@@ -94,29 +90,3 @@ def sealed(rig: Rig, tiny_model: Path) -> Site:
     rig.provision(site)
     rig.power_off()
     return site
-
-
-@dataclass(kw_only=True)
-class Plugged:
-    """The machine with everything plugged in, and what must be unplugged before it is booted again."""
-
-    stack: ExitStack = field(default_factory=ExitStack)
-    current: Exposed | None = None
-
-
-@pytest.fixture(scope="session")
-def _plugged() -> Iterator[Plugged]:
-    plugged = Plugged()
-    yield plugged
-    plugged.stack.close()
-
-
-@pytest.fixture
-def exposed(rig: Rig, sealed: Site, _plugged: Plugged) -> Exposed:
-    """A copy of the sealed machine with everything plugged in, on and serving."""
-    if _plugged.current is None or not rig.is_current(_plugged.current.machine):
-        _plugged.stack.close()
-        # Unix sockets have short names only.
-        folder = Path(_plugged.stack.enter_context(tempfile.TemporaryDirectory(prefix="mantlet-")))
-        _plugged.current = _plugged.stack.enter_context(plug_in_everything(rig, sealed.copy(folder), folder))
-    return _plugged.current

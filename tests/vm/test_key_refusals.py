@@ -20,7 +20,6 @@ from mantlet.edge.machine import Line
 from mantlet.weights.approve import policy_key_public, raise_epoch, sign_policy
 from mantlet_measure import approvals, epoch, sealed, volume
 from mantlet_measure.approvals import Approvals
-from mantlet_measure.pcr import BANKS, ENFORCED
 from mantlet_measure.sealed import SealedKey, policy_reference
 from tests.sealing import Owner
 from tests.vm.rig import BOOT_SECONDS, Rig, Site
@@ -44,17 +43,8 @@ def key_of_another_model(rig: Rig, site: Site) -> None:
     change_key(rig, site, lambda key: replace(key, model="other", policy_ref=policy_reference("other")))
 
 
-def key_of_another_root_hash(rig: Rig, site: Site) -> None:
-    change_key(rig, site, lambda key: replace(key, root_hash=bytes(32)))
-
-
 def approvals_for_another_purpose(rig: Rig, site: Site) -> None:
     change_approvals(rig, site, lambda listed: replace(listed, policy_ref=policy_reference("other")))
-
-
-def approvals_of_another_owner(rig: Rig, site: Site) -> None:
-    registers = {bank: dict.fromkeys(ENFORCED, bytes(bank.size)) for bank in BANKS}
-    change_approvals(rig, site, lambda _: Owner().approve(registers))
 
 
 def key_and_approvals_of_another_owner(rig: Rig, site: Site) -> None:
@@ -77,10 +67,6 @@ def approval_signed_for_another_purpose(rig: Rig, site: Site) -> None:
     change_approvals(rig, site, change)
 
 
-def no_approvals(rig: Rig, site: Site) -> None:
-    damage.write_slot(site.deployment, volume.APPROVALS_OFFSET, None, rig.tools)
-
-
 def attack_tpm(action: str) -> Callable[[Rig, Site], None]:
     def change(rig: Rig, site: Site) -> None:
         key = sealed.decode(damage.read_slot(site.deployment, volume.SEALED_KEY_OFFSET, rig.tools))
@@ -91,12 +77,9 @@ def attack_tpm(action: str) -> Callable[[Rig, Site], None]:
 
 ATTACKS: dict[str, tuple[Callable[[Rig, Site], None], str]] = {
     "the sealed key of another model": (key_of_another_model, "sealed-key-foreign"),
-    "the sealed key of another root hash": (key_of_another_root_hash, "sealed-key-foreign"),
     "approvals for another policy reference": (approvals_for_another_purpose, "approvals-foreign"),
-    "approvals of another policy key": (approvals_of_another_owner, "approvals-foreign"),
     "key and approvals of another policy key": (key_and_approvals_of_another_owner, "policy-key-foreign"),
     "a signature for another policy reference": (approval_signed_for_another_purpose, "sealed-key-refused"),
-    "no approvals": (no_approvals, "approvals-absent"),
     "a deleted epoch counter": (attack_tpm(tpm_owner.DELETE), "epoch-counter-absent"),
     "an epoch counter created again": (attack_tpm(tpm_owner.CREATE_AGAIN), "epoch-counter-foreign"),
     "a cleared TPM": (attack_tpm(tpm_owner.CLEAR), "sealed-key-foreign"),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One machine that has its key, and what becomes of it after one change by somebody with access to its disks.
 
-Every attack boots a copy of that machine. Untouched, it serves without help (test_consoles.py); so what keeps
-it from serving is the change. The verdict is the TPM's log: it says whether a key was released.
+Every attack boots a copy of that machine. Untouched, it serves without help; so what keeps it from serving is
+the change. The verdict is the TPM's log: it says whether a key was released.
 """
 
 import shutil
@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mantlet.cli.boot import SERVING
 from mantlet.edge.accelerator import VARIABLES
 from mantlet.edge.attack import damage, tpm_trace
-from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Hardware, Line
 from mantlet.release import manifest
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.vm
 EXTRA_WORD = "quiet"
 FIRMWARE_STARTS, FIRMWARE_SAYS = b"BdsDxe: starting ", b"Access Denied"
 FIRMWARE_SECONDS = 120.0
-STILL_SECONDS = 60.0
+STILL_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,41 +62,12 @@ def secure_boot_off(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]
     return site, replace(rig.hardware(site), variables=rig.tools.root / VARIABLES.lstrip("/"))
 
 
-def document_flipped(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
-    def flip(envelope: dsse.Envelope) -> dsse.Envelope:
-        assert envelope.payload.count(b'"id":"tiny"') == 2
-        return replace(envelope, payload=envelope.payload.replace(b'"id":"tiny"', b'"id":"tinx"', 1))
-
-    damage.rewrite_document(site.deployment, flip, rig.tools)
-    return site, rig.hardware(site)
-
-
 def document_signed_by_another(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
     def sign(envelope: dsse.Envelope) -> dsse.Envelope:
         return dsse.sign(envelope.payload_type, envelope.payload, [Ed25519PrivateKey.generate()])
 
     damage.rewrite_document(site.deployment, sign, rig.tools)
     return site, rig.hardware(site)
-
-
-def weights_truncated(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
-    weights = folder / "weights.raw"
-    damage.cut_in_half(site.weights, weights)
-    return site, replace(rig.hardware(site), weights=weights)
-
-
-def weights_foreign(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
-    model = bytearray(tiny_gguf())
-    model[-1] ^= 1
-    (folder / "tiny.gguf").write_bytes(model)
-    other = folder / "foreign"
-    # With the same data key. The disk key depends on the root hash too, so what the mapping shows is noise.
-    words = ("weights", "pack", str(folder / "tiny.gguf"), "--id", "tiny", "--key", str(site.key))
-    rig.expect(*words, "--output", str(other))
-    foreign = other / "tiny.raw"
-    assert foreign.stat().st_size == site.weights.stat().st_size
-    assert foreign.read_bytes() != site.weights.read_bytes()
-    return site, replace(rig.hardware(site), weights=foreign)
 
 
 def another_tpm(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
@@ -113,15 +83,8 @@ ATTACKS = {
     "a command line that the hypervisor adds to": Attack(
         change=command_line_added, last=UNAPPROVED, moved=(9, 12)
     ),
-    "a deployment document with a flipped bit": Attack(
-        change=document_flipped, last=Line("configure", "document-unsigned")
-    ),
     "a deployment document of another signer": Attack(
         change=document_signed_by_another, last=Line("configure", "document-unsigned")
-    ),
-    "truncated weights": Attack(change=weights_truncated, last=Line("weights", "weights-absent")),
-    "weights of another model": Attack(
-        change=weights_foreign, last=Line("launch", "weights-corrupt"), unsealed=1
     ),
     "another machine": Attack(change=another_tpm, last=Line("unseal", "sealed-key-foreign")),
 }

@@ -96,17 +96,6 @@ def released() -> Sign:
     return Sign("the TPM releases the key", seen)
 
 
-def restarted() -> Sign:
-    """The machine was reset, or powered off by its guest, while it should have served."""
-
-    def seen(observation: Observation) -> Iterator[str]:
-        for event in observation.events:
-            if event.startswith(("RESET guest", "SHUTDOWN guest")):
-                yield f"the hypervisor saw {event}"
-
-    return Sign("the machine restarts or powers off", seen)
-
-
 def moved(*registers: int) -> Sign:
     """An enforced register that moved though it must not."""
 

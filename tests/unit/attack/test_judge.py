@@ -138,7 +138,6 @@ def test_verdicts_that_a_release_may_have() -> None:
         (signs.stays_on(), replace(SERVES, end=End.ON)),
         (signs.boots(), OFF),
         (signs.released(), SERVES),
-        (signs.restarted(), replace(SERVES, events=("RESET guest",))),
         (signs.moved(9), replace(OFF, moved=(9,))),
         (signs.any_of(signs.serves(), signs.stays_on()), SERVES),
     ],

@@ -82,6 +82,6 @@ ATTACKS: tuple[Attack, ...] = (
         control=Control.WEAKENED_BUILD,
         group=GROUP,
     ),
-    _live("nmi", "A non-maskable interrupt", signs.any_of(signs.spoke(), signs.restarted())),
+    _live("nmi", "A non-maskable interrupt", _found("nmi", "a port answers, or the machine restarts")),
 )
 """All in one boot; the interrupt comes last."""

@@ -7,7 +7,7 @@ afterwards. What a change does, a probe tries or an observation means is each an
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,8 @@ from mantlet.client.handover import Status, fetch_status
 from mantlet.edge.attack import after, gear, hand_keys, packets, probes
 from mantlet.edge.attack.after import Aftermath
 from mantlet.edge.attack.hand import Hand
+from mantlet.edge.attack.pace import Pace
+from mantlet.edge.attack.ports import Port
 from mantlet.edge.attack.qmp import Monitor
 from mantlet.edge.attack.scene import CannotTryError, Scene
 from mantlet.edge.attack.stand import MODEL, Stand
@@ -32,7 +34,9 @@ from mantlet_measure.pcr import BANKS, ENFORCED, Bank, Register
 _POLL = 0.2
 # From a refusal of the agent, or of the firmware, to the end of the machine.
 _END_SECONDS, _FIRMWARE_SECONDS = 30.0, 4.0
-_SETTLE = 3.0
+_CLOSING_SECONDS = 5.0
+# What is waited for last: the signs of all attacks.
+_ALL = "all"
 _STARTS = b"BdsDxe: starting "
 _FIRMWARE_REFUSES = (b"Access Denied", b"No bootable option", b"Security Violation")
 # What firmware and stub measure: the UKI, Secure Boot, command line and credentials, extensions.
@@ -44,7 +48,8 @@ _GOES_ON = {"ok", "awaiting-key"}
 class Plan:
     """A boot to make: of a copy of the stand's machine, with changes, with probes by name, within a bound.
 
-    signed: the registers that the policy key signs beforehand, None for none.
+    signed: the registers that the policy key signs beforehand, None for none; pace: of every wait for an
+    effect, the last one before power-off among them, which ends at once when `until` is content.
     """
 
     stand: Stand
@@ -52,6 +57,8 @@ class Plan:
     probes: tuple[str, ...]
     bound: float
     signed: Mapping[Bank, Mapping[int, bytes]] | None = None
+    pace: Pace = field(default_factory=Pace)
+    until: Callable[[Observation], bool] = lambda _observation: False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,18 +120,31 @@ def _made(boot: _Boot, variables: bytes) -> Seen:
             monitor=monitor,
             ports=ports,
             wire=neighbour,
+            pace=boot.plan.pace,
         )
         boot.end = _wait(machine, boot.plan.bound)
+
+        def shown() -> bool:
+            """Whether all that is waited for has shown already."""
+            so_far = _Ended(events=monitor.drain(), seconds=machine.elapsed)
+            heard = _heard(machine, ports)
+            seen = _told(boot, variables, monitor.statistics(), heard, so_far)
+            return boot.plan.until(seen.observation)
+
         if boot.end is End.SERVING:
-            _probe(boot, scene)
+            _probe(boot, scene, shown)
         events = monitor.drain()
         statistics = monitor.statistics() if machine.is_on() else {}
         seconds = machine.elapsed
         machine.power_off()
         machine.check_end()
-        heard = {name: after_firmware(port.heard) for name, port in ports.items()}
-    heard["serial0"] = beside_lines(machine)
+        heard = _heard(machine, ports)
     return _told(boot, variables, statistics, heard, _Ended(events=events, seconds=round(seconds, 1)))
+
+
+def _heard(machine: Machine, ports: Mapping[str, Port]) -> dict[str, bytes]:
+    heard = {name: after_firmware(port.heard) for name, port in ports.items()}
+    return heard | {"serial0": beside_lines(machine)}
 
 
 def _told(
@@ -134,7 +154,7 @@ def _told(
     heard: Mapping[str, bytes],
     ended: _Ended,
 ) -> Seen:
-    """Look at what a boot left, and tell all of it."""
+    """Look at what a boot left, or has shown so far, and tell all of it."""
     machine, folder = boot.machine, boot.hand.folder
     sent, wire = packets.sent(folder / gear.CAPTURE)
     aftermath = Aftermath(
@@ -190,23 +210,37 @@ def _wait(machine: Machine, bound: float) -> End:
     return End.OFF
 
 
-def _probe(boot: _Boot, scene: Scene) -> None:
-    """Try what is to be tried; then see whether it still serves."""
+def _probe(boot: _Boot, scene: Scene, shown: Callable[[], bool]) -> None:
+    """Try what is to be tried, give it time to show; then see whether it still serves."""
     for name in boot.plan.probes:
         if name not in probes.PROBES:
             continue
+        scene.pace.trying = name
         try:
             boot.found[name] = probes.PROBES[name](scene)
         except CannotTryError as reason:
             boot.not_run[name] = reason.message
         except (MantletError, OSError):
             # What was tried brought it down: that is an observation, not a failure of ours.
-            if boot.machine.is_on():
+            if not _goes_off(boot.machine):
                 raise
             boot.found[name] = ()
             break
-    time.sleep(_SETTLE)
+    scene.pace.trying = _ALL
+    try:
+        scene.pace.wait(lambda: not boot.machine.is_on() or shown())
+    except (MantletError, OSError):
+        if not _goes_off(boot.machine):
+            raise
     boot.end = End.OFF if not boot.machine.is_on() else End.SERVING if _answers(boot.machine) else End.ON
+
+
+def _goes_off(machine: Machine) -> bool:
+    """Whether QEMU has ended, or is about to: its sockets close first."""
+    end = time.monotonic() + _CLOSING_SECONDS
+    while machine.is_on() and time.monotonic() < end:
+        time.sleep(_POLL)
+    return not machine.is_on()
 
 
 def _answers(machine: Machine) -> bool:

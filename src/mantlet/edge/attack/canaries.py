@@ -9,7 +9,6 @@ import json
 import secrets
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,8 +40,9 @@ def sweep(scene: Scene) -> tuple[str, ...]:
             # Refused, or cut off: that is one way in which it may end.
             continue
     _cancel(scene, _request(canary, tokens=64))
-    time.sleep(_SETTLE)
-    return tuple(_found(scene, canary.encode("ascii")))
+    mark = canary.encode("ascii")
+    scene.pace.wait(lambda: next(_found(scene, mark), None), least=_SETTLE)
+    return tuple(_found(scene, mark))
 
 
 def weights_canary(scene: Scene) -> bytes:

@@ -21,13 +21,15 @@ _WIRE_LIMIT = 4 << 20
 
 
 def frames(capture: Path) -> Iterator[bytes]:
-    """Yield the frames that the machine sent; nothing when there is no capture."""
+    """Yield the whole frames that the machine sent so far; nothing when there is no capture."""
     data = capture.read_bytes() if capture.exists() else b""
     at = _HEADER
     while at + _RECORD <= len(data):
         (size,) = struct.unpack_from("<I", data, at + 8)
         frame = data[at + _RECORD : at + _RECORD + size]
         at += _RECORD + size
+        if at > len(data):
+            return
         if frame[6:12] == MACHINE_MAC:
             yield frame
 

@@ -10,16 +10,21 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from mantlet.attack import catalogue, judge
 from mantlet.attack.changes import Change, HostileModel, Replay, Store
 from mantlet.attack.document import Outcome, outcome_from_value, outcome_to_value
 from mantlet.attack.judge import Judgement, Verdict
 from mantlet.attack.model import Attack, Control
+from mantlet.attack.observation import Observation
 from mantlet.edge import files, output
+from mantlet.edge.attack import pace as pacing
 from mantlet.edge.attack.boot import Plan, Seen, observe
 from mantlet.edge.attack.hostile_boot import hostile_boot
+from mantlet.edge.attack.pace import Pace
 from mantlet.edge.attack.replays import replayed
 from mantlet.edge.attack.stand import Stand
 from mantlet_measure import strictjson
@@ -31,6 +36,10 @@ _PATIENCE, _MORE = 3.0, 120.0
 # A machine that stands still does so until somebody stops looking: after this much of a plain boot.
 _STANDING = 1.3
 _SOURCE = ("attack", "edge/attack")
+
+# Which controls come before the attacked boot, and which need what it measured; a limit has none.
+_FIRST = (Control.WEAKENED_BUILD, Control.OPENED)
+_AFTERWARDS = (Control.APPROVED_ANYTHING, Control.WEAKENED_APPROVED, Control.NOT_WITHDRAWN)
 
 Registers = Mapping[Bank, Mapping[int, bytes]]
 
@@ -73,19 +82,18 @@ class Battery:
                 raise
 
     def _group(self, group: Sequence[Attack]) -> tuple[Outcome, ...]:
-        """Boot once for all attacks of a group, and once for each kind of control; judge each attack."""
+        """Boot once for all attacks of a group, and once for each kind of control; judge each attack.
+
+        A control that needs nothing of the attacked boot comes before it, and says how long to watch that.
+        """
         started = time.monotonic()
         output.step(f"Attacking: {', '.join(attack.id for attack in group)}…")
-        attacked = self._boot(self.production, group)
+        pace = pacing.of_a_control()
+        controls = self._controls(group, _FIRST, pace)
+        attacked = self._boot(self.production, group, pace=pacing.after(pace))
         judged = {attack.id: judge.judge(attack, attacked.observation) for attack in group}
-        controls: dict[str, tuple[Judgement, Seen]] = {}
-        for control in dict.fromkeys(attack.control for attack in group):
-            those = [
-                each for each in group if each.control is control and _needs_control(each, judged[each.id])
-            ]
-            if those:
-                seen = self._control(control, those, attacked.registers)
-                controls |= {each.id: (judge.judge(each, seen.observation), seen) for each in those}
+        able = [each for each in group if judged[each.id].verdict is not Verdict.NOT_RUN]
+        controls |= self._controls(able, _AFTERWARDS, pace, registers=attacked.registers)
         share = (time.monotonic() - started) / len(group)
         outcomes = []
         for attack in group:
@@ -107,14 +115,33 @@ class Battery:
             outcomes.append(outcome)
         return tuple(outcomes)
 
+    def _controls(
+        self,
+        group: Sequence[Attack],
+        kinds: Collection[Control],
+        pace: Pace,
+        *,
+        registers: Registers = MappingProxyType({}),
+    ) -> dict[str, tuple[Judgement, Seen]]:
+        """Make the boots of some kinds of control, one for each kind that the group has; by attack."""
+        made: dict[str, tuple[Judgement, Seen]] = {}
+        for kind in dict.fromkeys(attack.control for attack in group if attack.control in kinds):
+            those = [attack for attack in group if attack.control is kind]
+            seen = self._control(kind, those, registers, pace)
+            made |= {each.id: (judge.judge(each, seen.observation), seen) for each in those}
+        return made
+
     def _boot(
         self,
         stand: Stand,
         group: Sequence[Attack],
         *,
+        pace: Pace,
+        shows: bool = False,
         added: Sequence[Change] = (),
         signed: Registers | None = None,
     ) -> Seen:
+        """Make one boot of a group; shows: whether it ends once every attack's sign has shown."""
         changes = tuple(dict.fromkeys(change for attack in group for change in attack.changes)) + tuple(added)
         for change in changes:
             if isinstance(change, HostileModel):
@@ -129,23 +156,24 @@ class Battery:
                 probes=tuple(dict.fromkeys(probe for attack in group for probe in attack.probes)),
                 bound=self._bound(stand, group, changes),
                 signed=signed,
+                pace=pace,
+                until=partial(_all_show, group) if shows else _never,
             )
         )
 
-    def _control(self, control: Control, group: Sequence[Attack], registers: Registers) -> Seen:
+    def _control(self, control: Control, group: Sequence[Attack], registers: Registers, pace: Pace) -> Seen:
         """Make the boot in which the attacks of a group, all of one control, must succeed."""
+        boot = partial(self._boot, group=group, pace=pace, shows=True)
         match control:
             case Control.WEAKENED_BUILD:
-                return self._boot(self.weakened, group)
+                return boot(self.weakened)
             case Control.APPROVED_ANYTHING:
-                return self._boot(self.production, group, signed=registers)
+                return boot(self.production, signed=registers)
             case Control.WEAKENED_APPROVED:
-                attacked = self._boot(self.weakened, group)
-                return self._boot(self.weakened, group, signed=attacked.registers)
+                return boot(self.weakened, signed=boot(self.weakened).registers)
             case Control.OPENED:
-                return self._boot(
-                    self.production, group, added=[change for attack in group for change in attack.opening]
-                )
+                opening = [change for attack in group for change in attack.opening]
+                return boot(self.production, added=opening)
             case Control.NOT_WITHDRAWN | Control.LIMIT:
                 return observe(Plan(stand=self.production, changes=(), probes=(), bound=self._patience))
 
@@ -214,9 +242,12 @@ def by_attack(named: Iterable[tuple[str, str | None]]) -> Mapping[str, tuple[str
     return gathered
 
 
-def _needs_control(attack: Attack, judged: Judgement) -> bool:
-    """Whether a control would say anything: not of a limit, and not of what was not run."""
-    return attack.control is not Control.LIMIT and judged.verdict is not Verdict.NOT_RUN
+def _all_show(group: Sequence[Attack], observation: Observation) -> bool:
+    return all(any(attack.sign.seen(observation)) for attack in group)
+
+
+def _never(_observation: Observation) -> bool:
+    return False
 
 
 def _reasons(attack: Attack, verdict: Verdict, judged: Judgement) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mantlet.edge.attack.pace import Pace
 from mantlet.edge.attack.ports import Port
 from mantlet.edge.attack.qmp import Monitor
 from mantlet.edge.attack.stand import Stand
@@ -26,7 +27,7 @@ class Scene:
     """A machine that is on.
 
     stand: build, tools and the provisioned machine that this one is a copy of; folder: of this boot, with a
-    short name, bound into QEMU's sandbox; ports: by name, as `gear` has them.
+    short name, bound into QEMU's sandbox; ports: by name, as `gear` has them; pace: of its waits.
     """
 
     machine: Machine
@@ -35,6 +36,7 @@ class Scene:
     monitor: Monitor
     ports: Mapping[str, Port]
     wire: Wire
+    pace: Pace
 
 
 Probe = Callable[[Scene], tuple[str, ...]]

@@ -98,7 +98,7 @@ def ran(battery: Battery, *attacks: Attack, resume: bool = False) -> tuple[Outco
 
 def test_attacks_of_a_group_share_one_boot_and_one_control(battery: Battery, host: Host) -> None:
     one, two = ran(battery, ONE, TWO)
-    assert [plan.stand.folder.name for plan in host.plans] == ["production", "weakened"]
+    assert [plan.stand.folder.name for plan in host.plans] == ["weakened", "production"]
     assert (one.verdict, one.control_verdict, one.rules) == (Verdict.INERT, Verdict.BREACH, ("A01", "A02"))
     assert two.control_facts[0] == "serial2 said two"
 
@@ -131,7 +131,7 @@ def test_a_machine_that_may_stand_still_is_watched_for_little_more_than_a_boot(
     battery: Battery, host: Host
 ) -> None:
     ran(battery, replace(ALONE, stands=True), ONE)
-    still, *_, patient, _ = (plan.bound for plan in host.plans)
+    still, *_, patient = (plan.bound for plan in host.plans)
     assert still == pytest.approx(1.3 * 40.0)
     assert patient > 2 * still
 
@@ -153,7 +153,26 @@ def test_a_result_of_another_build_is_not_taken_up(battery: Battery, host: Host)
     assert len(host.plans) == 2
 
 
-def test_what_could_not_be_tried_is_tried_again_and_has_no_control(
+def test_a_control_ends_when_every_sign_has_shown_and_says_how_long_the_sealed_machine_is_watched(
+    battery: Battery, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(plan: Plan) -> Seen:
+        plan.pace.took["a probe"] = 20.0
+        return host.observe(plan)
+
+    monkeypatch.setattr(run, "observe", slow)
+    ran(battery, ONE, TWO)
+    weak, sealed = host.plans
+    assert [weak.until(each) for each in (QUIET, replace(QUIET, heard={"serial2": b"one"}), LOUD)] == [
+        False,
+        False,
+        True,
+    ]
+    assert not sealed.until(LOUD)
+    assert sealed.pace.limits == {"a probe": 2 * 20.0}
+
+
+def test_what_could_not_be_tried_is_tried_again_and_needs_nothing_signed(
     battery: Battery, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def untried(plan: Plan) -> Seen:
@@ -162,9 +181,9 @@ def test_what_could_not_be_tried_is_tried_again_and_has_no_control(
 
     monkeypatch.setattr(run, "observe", untried)
     for _ in range(2):
-        (outcome,) = ran(battery, attack("four", probes=("p",)), resume=True)
+        (outcome,) = ran(battery, replace(ALONE, probes=("p",)), resume=True)
         assert (outcome.verdict, outcome.reasons) == (Verdict.NOT_RUN, ("no device",))
-    assert len(host.plans) == 2
+    assert [plan.signed for plan in host.plans] == [None, None]
 
 
 def test_rules_are_gathered_by_the_attack_that_they_name() -> None:
