@@ -7,7 +7,6 @@ in no other image.
 """
 
 import os
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from mantlet_agent import boot, kernel, record
 from mantlet_agent.places import Places
 from mantlet_agent.release import Release
-from mantlet_agent.stages import Code, Stage, StageError, State
+from mantlet_agent.stages import Code, Stage, State
 from mantlet_agent.tpm import Tpm
 
 _WITH_CAP = "mantlet.cap"
@@ -53,19 +52,5 @@ class SharedPort(record.Recorder):
             os.close(port)
 
 
-def main() -> int:
-    """Boot the machine this runs on, as `mantlet_agent.boot.main` does."""
-    signal.signal(signal.SIGTERM, boot.interrupted)
-    places = Places()
-    for folder, mode in ((places.private, 0o700), (places.public, 0o755)):
-        folder.mkdir(mode=mode, parents=True, exist_ok=True)
-    with SharedPort(places) as recorder:
-        try:
-            Uncapped(places, recorder).run()
-        except StageError:
-            return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(boot.live(Uncapped, SharedPort))

@@ -18,6 +18,7 @@ CONFIGURATION = "/etc/systemd/system.conf.d/50-mantlet.conf"
 GIVEN_UP = {
     "CAP_MAC_ADMIN",
     "CAP_MAC_OVERRIDE",
+    "CAP_SYS_PTRACE",
     "CAP_SYS_RAWIO",
     "CAP_SYSLOG",
     "CAP_AUDIT_CONTROL",

@@ -27,7 +27,7 @@ from mantlet_measure.errors import DecodeError
 from mantlet_measure.pcr import Register
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import FrameType, TracebackType
 
     from mantlet_agent.block import Partition
@@ -265,13 +265,18 @@ def interrupted(number: int, frame: FrameType | None) -> None:
 def main() -> int:
     """Boot the machine this runs on."""
     sys.excepthook = _say_nothing
+    return live(Boot, Recorder)
+
+
+def live(boot: Callable[[Places, Recorder], Boot], recorder: Callable[[Places], Recorder]) -> int:
+    """Boot the machine this runs on by `boot`, as `recorder` records it; return the exit code."""
     signal.signal(signal.SIGTERM, interrupted)
     places = Places()
     for folder, mode in ((places.private, 0o700), (places.public, 0o755)):
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
-    with Recorder(places) as recorder:
+    with recorder(places) as record:
         try:
-            Boot(places, recorder).run()
+            boot(places, record).run()
         except StageError:
             return 1
     return 0

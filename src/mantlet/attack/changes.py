@@ -170,7 +170,7 @@ class DiskKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shell:
-    """The firmware's shell instead of the UKI: Secure Boot off, and a script that it runs.
+    """The firmware's shell instead of the UKI, and a script that it runs; it takes Store.SECURE_BOOT_OFF.
 
     script: lines; files: further files on the ESP.
     """

@@ -93,7 +93,6 @@ class Hand:
                 self._esp().replace(changes.ForeignUki(self._filled(line)))
             case changes.Shell():
                 self.hardware = replace(self.hardware, firmware=FIRMWARE_WITH_SHELL)
-                self._store(changes.Store.SECURE_BOOT_OFF)
                 self._esp().script(change)
             case changes.Damage():
                 self._damage(change)
