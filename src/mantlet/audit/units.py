@@ -3,7 +3,8 @@
 
 Follows systemd.unit(5), *Unit File Load Path*: the first folder that has a unit wins, drop-ins are added,
 a link to /dev/null masks. Folders of units elsewhere come last, so that no layout hides any. What generators
-would add at boot is not in it, and nobody could tell: they are a finding of their own.
+would add at boot is not in it, and nobody could tell: they are a finding of their own. What devices start
+beside it is for `mantlet.audit.wanted`.
 """
 
 import re
@@ -19,6 +20,15 @@ UNIT_FOLDERS: tuple[str, ...] = (
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
+)
+# Those of users' managers.
+USER_FOLDERS: tuple[str, ...] = (
+    "/etc/systemd/user",
+    "/run/systemd/user",
+    "/usr/local/share/systemd/user",
+    "/usr/share/systemd/user",
+    "/usr/local/lib/systemd/user",
+    "/usr/lib/systemd/user",
 )
 # Where others keep units: systemd's own examples, and in /nix/store one folder a unit and one a system.
 _ELSEWHERE = re.compile(r"/systemd/system$|-(system|initrd)-units$|^/nix/store/[^/]+-unit-[^/]+$")
@@ -81,7 +91,11 @@ class Units:
     def started(self) -> frozenset[str]:
         """Return the names of all units that a boot starts by itself, or falls back to when one fails."""
         first = "initrd.target" if self.tree.name.startswith(INITRD) else "default.target"
-        waiting = [first, *_IMPLIED]
+        return self.following(first, *_IMPLIED)
+
+    def following(self, *names: str) -> frozenset[str]:
+        """Return the names of all units that are started when these are, themselves among them."""
+        waiting = [*names]
         found: set[str] = set()
         while waiting:
             name = self.resolved(waiting.pop())
@@ -116,12 +130,13 @@ def instance(name: str) -> str:
     return name.rpartition(".")[0].partition("@")[2]
 
 
-def of(tree: Tree) -> Units:
-    """Find the units of a tree."""
+def of(tree: Tree, folders: tuple[str, ...] = UNIT_FOLDERS) -> Units:
+    """Find the units of a tree: the system's, or those of other folders."""
     files: dict[str, str] = {}
     dropped: dict[str, dict[str, str]] = {}
-    places = dict.fromkeys(filter(None, map(tree.resolve, UNIT_FOLDERS)))
-    for place in (*places, *_elsewhere(tree, places)):
+    places = dict.fromkeys(filter(None, map(tree.resolve, folders)))
+    elsewhere = _elsewhere(tree, places) if folders == UNIT_FOLDERS else ()
+    for place in (*places, *elsewhere):
         for path in tree.below(place):
             parts = path[len(place) + 1 :].split("/")
             if len(parts) == 1 and parts[0].rpartition(".")[2] in KINDS:

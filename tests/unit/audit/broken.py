@@ -343,6 +343,29 @@ BROKEN = [
         image(initrd=rules('PROGRAM=="$attr{path}"')),
         ["initrd:/etc/udev/rules.d/99.rules $attr{path}"],
     ),
+    Broken(
+        "device-programs",
+        image(initrd=rules('ENV{SYSTEMD_WANTS}+="$attr{unit}"')),
+        ["initrd:/etc/udev/rules.d/99.rules $attr{unit}"],
+    ),
+    Broken(
+        "device-programs",
+        image(rules('ENV{SYSTEMD_WANTS}+="a.service"')
+              | unit("a.service", "[Service]\nExecStart=-sh -c x\n") | {"/usr/bin/sh": program()}),
+        ["root:/etc/udev/rules.d/99.rules a.service /usr/bin/sh"],
+    ),
+    Broken(
+        "started-units",
+        image(rules('TAG+="systemd", ENV{SYSTEMD_WANTS}+="a.service"') | unit("a.service", "[Service]\n")),
+        ["root:a.service"],
+    ),
+    Broken(
+        "login-fuse",
+        image({f"{SYSTEM}/multi-user.target.wants/watch.service": None}
+              | rules('ENV{SYSTEMD_WANTS}+="watch.service"')
+              | unit("agent.service", AGENT.replace("Requires=watch.service", "BindsTo=other.service"))),
+        ["root:watch.service", "root:agent.service"],
+    ),
     Broken("login-fuse", image({f"{SYSTEM}/watch.service": None}), ["root:watch.service"]),
     Broken(
         "login-fuse",

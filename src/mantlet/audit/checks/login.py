@@ -9,7 +9,7 @@ against units that are made at run time, and so the units have to be gone.
 import re
 from collections.abc import Iterator
 
-from mantlet.audit import units
+from mantlet.audit import units, wanted
 from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
 from mantlet.audit.units import Units
@@ -107,15 +107,16 @@ def _matching(
 ) -> Iterator[Finding]:
     for tree in image.trees:
         found = units.of(tree)
-        started = found.started()
-        names = {*found.present(), *(name for name in started if pattern.fullmatch(name))}
+        started = dict.fromkeys(found.started(), "which a boot starts")
+        started |= {name: wanted.said(rules) for name, rules in wanted.by_devices(found).items()}
+        names = {*found.present(), *started}
         for name in sorted(name for name in names if pattern.fullmatch(name)):
             yield _finding(
                 rule,
                 severity,
                 tree.subject(found.file(name) or name),
                 f"no unit that is {opens}",
-                f"{name}, which a boot starts" if name in started else name,
+                f"{name}, {started[name]}" if name in started else name,
             )
         generator = _GENERATED.get(rule)
         for path in () if generator is None else tree.by_name.get(generator, ()):

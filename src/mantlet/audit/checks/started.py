@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from mantlet.audit import units
+from mantlet.audit import units, wanted
 from mantlet.audit.finding import Finding, Policy, Remedy, Severity
 from mantlet.audit.image import Image
 from mantlet.audit.tree import INITRD, ROOT, Tree
@@ -83,7 +83,7 @@ def ssh_generator(image: Image, policy: Policy) -> Iterator[Finding]:
 
 
 def started_units(image: Image, policy: Policy) -> Iterator[Finding]:
-    """A boot starts the units of the image's list and no others; without a list, it starts some."""
+    """Boot and devices start the units of the image's list and no others; without a list, they start some."""
     for tree in image.trees:
         listed = policy.units.get(tree.name)
         found = units.of(tree)
@@ -91,10 +91,14 @@ def started_units(image: Image, policy: Policy) -> Iterator[Finding]:
             yield _finding(UNITS, Severity.MEDIUM, tree.subject("/"), "units of systemd", "none")
         if listed is None:
             continue
-        started = found.started()
-        for name in sorted(started - listed):
-            yield _finding(UNITS, Severity.MEDIUM, tree.subject(name), "a unit of the list", "one beside it")
-        for name in sorted(listed - started):
+        started, devices = found.started(), wanted.by_devices(found)
+        for name in sorted((started | devices.keys()) - listed):
+            beside = f"one beside it, {wanted.said(devices[name])}" if name in devices else "one beside it"
+            yield _finding(UNITS, Severity.MEDIUM, tree.subject(name), "a unit of the list", beside)
+        for name, rules in sorted(wanted.by_devices_of_users(found).items()):
+            beside = f"one of users, {wanted.said(rules)}"
+            yield _finding(UNITS, Severity.MEDIUM, tree.subject(name), "a unit of the list", beside)
+        for name in sorted(listed - started - devices.keys()):
             yield _finding(UNITS, Severity.LOW, tree.subject(name), "the unit, as listed", "none that starts")
 
 
@@ -130,6 +134,7 @@ def presets(image: Image, policy: Policy) -> Iterator[Finding]:
             if line.split() and line.split()[0] in ("enable", "disable")
         ]
         found = units.of(tree)
+        # Without what devices start: a preset would not wait for one.
         started = found.started()
         for name in found.present():
             # systemd.preset(5): the first rule that fits counts, and without one a unit is enabled.
