@@ -15,6 +15,7 @@ from mantlet_agent import block, kernel
 from mantlet_agent.block import Partition
 from mantlet_agent.places import Places
 from mantlet_agent.stages import Code, StageError
+from mantlet_agent.stream_files import Writer
 from mantlet_measure.body import CHUNK_SIZE, TAG_SIZE, Stream
 from mantlet_measure.deployment import Model
 from mantlet_measure.errors import DecodeError
@@ -24,7 +25,7 @@ from mantlet_measure.stream import StreamCipher, stream_key
 Read = Callable[[memoryview], None]
 
 _HUGE_PAGE = 2 << 20
-# The disk reads on while a chunk is opened.
+# The disk reads on while chunks are opened. It is told so once for eight: a call for each took 2 ms of 33.
 _AHEAD = 8 * CHUNK_SIZE
 
 
@@ -56,21 +57,23 @@ def open_stream(
 def unwrap(read: Read, stream: Stream, cipher: StreamCipher, folder: Path) -> None:
     """Write the files of the body that `read` gives into the empty `folder`.
 
-    Memory is that of two chunks. Raises DecodeError at the first chunk that does not authenticate, OSError
-    when something cannot be read or written.
+    Memory is that of five chunks: two are written while the next two are read and opened, one by one. Raises
+    DecodeError at the first chunk that does not authenticate, OSError when something cannot be read or
+    written; neither thread nor descriptor is left then.
     """
-    sealed, plain = (memoryview(bytearray(CHUNK_SIZE + TAG_SIZE)) for _ in range(2))
-    with ExitStack() as opened:
-        target = -1
+    sealed = memoryview(bytearray(CHUNK_SIZE + TAG_SIZE))
+    pages = tuple(memoryview(bytearray(_HUGE_PAGE)) for _ in range(2))
+    filled = 0
+    with Writer(folder, stream.files) as writer:
         for chunk in stream.chunks():
-            content, ciphertext = plain[: chunk.size], sealed[: chunk.sealed_size]
+            ciphertext, page = sealed[: chunk.sealed_size], pages[0]
             read(ciphertext)
-            cipher.open_into(chunk, ciphertext, content)
-            for part in chunk.parts:
-                if part.offset == 0:
-                    opened.close()
-                    target = opened.enter_context(_new(folder / part.file.name))
-                _write(target, content[part.start : part.start + part.size])
+            cipher.open_into(chunk, ciphertext, page[filled : filled + chunk.size])
+            filled += chunk.size
+            if filled == _HUGE_PAGE or chunk.last:
+                writer.write(page[:filled])
+                # The other one is written by now.
+                pages, filled = pages[::-1], 0
 
 
 @contextmanager
@@ -82,11 +85,13 @@ def stored(partition: Partition) -> Iterator[Read]:
 
 def reader(source: int) -> Read:
     """Return what reads a file or device from its start and has it read ahead. It raises OSError."""
-    place = 0
+    place = told = 0
 
     def read(target: memoryview) -> None:
-        nonlocal place
-        os.posix_fadvise(source, place + _AHEAD, len(target), os.POSIX_FADV_WILLNEED)
+        nonlocal place, told
+        if told < place + _AHEAD:
+            os.posix_fadvise(source, told, _AHEAD, os.POSIX_FADV_WILLNEED)
+            told += _AHEAD
         done = 0
         while done < len(target):
             count = os.preadv(source, [target[done:]], place + done)
@@ -96,21 +101,6 @@ def reader(source: int) -> Read:
         place += done
 
     return read
-
-
-@contextmanager
-def _new(path: Path) -> Iterator[int]:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o444)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _write(target: int, content: memoryview) -> None:
-    while content:
-        content = content[os.write(target, content) :]
 
 
 def _require_memory(size: int) -> None:
