@@ -79,6 +79,8 @@ class Damage(StrEnum):
     HASH_TREE = "hash-tree"
     SIGNATURE = "signature"
     PARTITION_TABLE = "partition-table"
+    # None at power-on: a disk of its own, which a probe takes away.
+    LATER = "later"
 
 
 class Weights(StrEnum):

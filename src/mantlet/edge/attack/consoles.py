@@ -35,14 +35,14 @@ def type_hopes(scene: Scene, *names: str) -> None:
             time.sleep(0.1)
 
 
-def _listening(scene: Scene, *names: str) -> Callable[[], list[str]]:
+def listening(scene: Scene, *names: str) -> Callable[[], list[str]]:
     """Return what tells which of the ports have said something since now."""
     before = {name: len(scene.ports[name].heard) for name in names}
     return lambda: [name for name, size in before.items() if len(scene.ports[name].heard) > size]
 
 
 def _serial(scene: Scene) -> tuple[str, ...]:
-    answered = _listening(scene, *gear.SERIAL)
+    answered = listening(scene, *gear.SERIAL)
     type_hopes(scene, *gear.SERIAL)
     for name in gear.SERIAL:
         scene.monitor.call("chardev-send-break", id=name)
@@ -58,7 +58,7 @@ def _serial(scene: Scene) -> tuple[str, ...]:
 
 
 def _virtio_console(scene: Scene) -> tuple[str, ...]:
-    answered = _listening(scene, gear.HVC)
+    answered = listening(scene, gear.HVC)
     type_hopes(scene, gear.HVC)
     scene.pace.wait(answered)
     return ()
@@ -91,7 +91,7 @@ def _keyboard(scene: Scene) -> tuple[str, ...]:
 
 def _sysrq(scene: Scene) -> tuple[str, ...]:
     """Ask for help by keys and by BREAK at each port, the agent's too; restart only where nobody helped."""
-    answered = _listening(scene, *gear.SERIAL, gear.HVC)
+    answered = listening(scene, *gear.SERIAL, gear.HVC)
     cable = scene.folder / "sysrq"
     scene.monitor.plug_cable("serial", cable, log=scene.machine.serial)
     with Port(cable) as first:
@@ -117,7 +117,7 @@ def _restarted(scene: Scene) -> tuple[str, ...]:
 
 
 def _nmi(scene: Scene) -> tuple[str, ...]:
-    answered = _listening(scene, *gear.SERIAL, gear.HVC)
+    answered = listening(scene, *gear.SERIAL, gear.HVC)
     said = len(scene.machine.serial.read_bytes())
     scene.monitor.call("inject-nmi")
 

@@ -166,6 +166,8 @@ class Hand:
                 damage.flip_in_partition(disk, "verity-sig", tools, at=64)
             case changes.Damage.PARTITION_TABLE:
                 damage.wipe_partition_table(disk)
+            case changes.Damage.LATER:
+                pass
 
     def _plug(self, disk: changes.Disk) -> None:
         maker = DiskMaker(folder=self.folder, built=self.stand.built, tools=self.stand.tools)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from mantlet.client.attest import fetch_evidence
-from mantlet.edge.attack import consoles, escape_probes, gear, vsock
+from mantlet.edge.attack import consoles, damage, escape_probes, gear, vsock
 from mantlet.edge.attack.canaries import sweep, tls
 from mantlet.edge.attack.memory import dump
 from mantlet.edge.attack.scene import CannotTryError, Probe, Scene
@@ -172,14 +172,16 @@ def _login_fuse(scene: Scene) -> tuple[str, ...]:
 def _root_detached(scene: Scene) -> tuple[str, ...]:
     """Take the root's disk away: nothing but zeros comes from it from now on. Then make the machine read."""
     disk = Path(scene.machine.hardware.disk)
+    damage.expect(disk.is_relative_to(scene.folder), "a disk of this boot's own, to be taken away")
     size = disk.stat().st_size
     with disk.open("r+b") as file:
         file.truncate(0)
         file.truncate(size)
+    answered = consoles.listening(scene, *gear.SERIAL)
     consoles.type_hopes(scene, *gear.SERIAL)
     scene.ports["serial1"].type(b"cat /usr/bin/* /usr/lib/x86_64-linux-gnu/* >/dev/null\r")
     scene.pace.wait(lambda: not scene.machine.is_on(), least=_READ_SECONDS)
-    return ()
+    return tuple(f"{name} answered" for name in answered())
 
 
 PROBES: Mapping[str, Probe] = {
