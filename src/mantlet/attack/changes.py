@@ -10,6 +10,8 @@ from enum import StrEnum
 
 # In a QEMU word: the folder of the boot, where files and sockets of the attack are.
 FOLDER = "{folder}"
+# Of the card that has a driver in its ROM.
+ROM_MAC = "52:54:00:52:4f:4d"
 # In the text of a variable: the id of the image that is attacked, as its os-release has it.
 IMAGE = "{image}"
 
@@ -172,7 +174,7 @@ class DiskKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shell:
-    """The firmware's shell instead of the UKI, and a script that it runs; it takes Store.SECURE_BOOT_OFF.
+    """A shell for UEFI instead of the UKI, and a script that it runs; it takes Store.SECURE_BOOT_OFF.
 
     script: lines; files: further files on the ESP.
     """

@@ -15,8 +15,6 @@ from mantlet.edge.tools import ToolsTree
 
 FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
 VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-# The same firmware without Secure Boot and with its shell.
-FIRMWARE_WITH_SHELL = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 _KVM = Path("/dev/kvm")
 # The firmware writes to the console within a second on hardware; a broken KVM stops before that.
 _PATIENCE = 4.0
@@ -50,13 +48,12 @@ def sandbox_options(accelerator: Accelerator) -> list[str]:
     return ["--bind", str(_KVM), str(_KVM)] if accelerator is Accelerator.KVM else []
 
 
-def machine_words(firmware: str = FIRMWARE) -> list[str]:
-    """QEMU's options for the machine and its read-only firmware: ours has Secure Boot and needs SMM."""
-    secure = "on" if firmware == FIRMWARE else "off"
+def machine_words() -> list[str]:
+    """QEMU's options for the machine and its read-only firmware, which has Secure Boot and needs SMM."""
     return [
-        *("-machine", "q35,smm=on", "-global", f"driver=cfi.pflash01,property=secure,value={secure}"),
+        *("-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"),
         *("-nodefaults", "-display", "none", "-no-reboot"),
-        *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={firmware}"),
+        *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}"),
     ]
 
 

@@ -50,7 +50,6 @@ class Hardware:
     processors: int = 2
     # Whether what the guest starts gets out, through the host; a machine that fetches its weights needs it.
     way_out: bool = False
-    firmware: str = accelerator.FIRMWARE
     # Further options of QEMU's own network, each with a comma before it: what its DHCP says.
     network: str = ""
     tpm: bool = True
@@ -213,7 +212,7 @@ class Machine:
         restrict = "off" if hardware.way_out else "on"
         forward = f"hostfwd=tcp:127.0.0.1:{self.port}-:443"
         words = [
-            *("qemu-system-x86_64", *accelerator.machine_words(hardware.firmware), *self.accelerator.words),
+            *("qemu-system-x86_64", *accelerator.machine_words(), *self.accelerator.words),
             *("-m", str(hardware.memory_mib), "-smp", str(hardware.processors)),
             *("-drive", f"if=pflash,unit=1,format=raw,file={variables}"),
             *(_tpm(control) if hardware.tpm else ()),

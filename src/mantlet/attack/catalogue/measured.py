@@ -9,6 +9,8 @@ Without Secure Boot the kernel takes no policy of execution, and PID 1 stands st
 from mantlet.attack import signs
 from mantlet.attack.catalogue.inputs import LOADER_GUID
 from mantlet.attack.changes import (
+    FOLDER,
+    ROM_MAC,
     Change,
     Damage,
     EspAddon,
@@ -27,6 +29,8 @@ _LINE = (
     "systemd.import_credentials=yes systemd.debug_shell=ttyS1 systemd.unit=rescue.target mitigations=off "
     "systemd.set_credential=agetty.autologin:root systemd.confirm_spawn=no ip=dhcp"
 )
+# The firmware's own words before it starts something: what comes after them is the UKI's.
+_STARTS = "echo BdsDxe: starting uki.efi"
 _EVIL_UNIT = b"[Unit]\nDescription=foreign\n[Service]\nExecStart=/usr/bin/python3\n"
 
 
@@ -125,14 +129,14 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     _unverified(
         "uefi-shell",
-        "The firmware's shell starts the UKI",
-        Shell(script=("fs0:", "uki.efi")),
+        "A shell of the firmware's kind starts the UKI",
+        Shell(script=("fs0:", _STARTS, "uki.efi")),
     ),
     _unverified(
         "foreign-initrd",
-        "The firmware's shell registers an initrd before it starts the UKI",
+        "A shell registers an initrd before it starts the UKI",
         Shell(
-            script=("fs0:", "initrd evil.cpio", "uki.efi"),
+            script=("fs0:", "initrd evil.cpio", _STARTS, "uki.efi"),
             files=(
                 EspFile("evil.cpio:etc/systemd/system/evil.service", _EVIL_UNIT),
                 EspFile("evil.cpio:.extra/system_credentials/x.cred", b"x"),
@@ -176,8 +180,8 @@ ATTACKS: tuple[Attack, ...] = (
             Qemu(
                 (
                     *("-netdev", "user,id=rom,restrict=on"),
-                    *("-object", "filter-dump,id=romdump,netdev=rom,file={folder}/rom.pcap"),
-                    *("-device", "e1000,netdev=rom,bootindex=0"),
+                    *("-object", f"filter-dump,id=romdump,netdev=rom,file={FOLDER}/rom.pcap"),
+                    *("-device", f"e1000,netdev=rom,bootindex=0,mac={ROM_MAC}"),
                 )
             ),
         ),

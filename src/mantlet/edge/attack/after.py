@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mantlet.attack.changes import ROM_MAC
 from mantlet.attack.observation import Packet
 from mantlet.edge import process
+from mantlet.edge.attack import packets
 from mantlet.edge.attack.hand import Hand
 from mantlet.edge.attack.stand import Stand
 
@@ -79,10 +81,9 @@ def _suggested(left: Aftermath) -> tuple[str, ...]:
 
 
 def _option_rom(left: Aftermath) -> tuple[str, ...]:
-    capture = left.folder / "rom.pcap"
-    # The header of a capture without a packet.
-    sent = capture.exists() and capture.stat().st_size > 24
-    return ("the card sent something before the UKI",) if sent else ()
+    # The image has no driver for the card.
+    frames = list(packets.frames(left.folder / "rom.pcap", bytes.fromhex(ROM_MAC.replace(":", ""))))
+    return (f"the card sent {len(frames)} frames before the UKI",) if frames else ()
 
 
 PROBES: Mapping[str, Callable[[Aftermath], tuple[str, ...]]] = {

@@ -19,8 +19,8 @@ from mantlet.client.handover import Status, fetch_status
 from mantlet.edge.attack import after, gear, hand_keys, packets, probes
 from mantlet.edge.attack.after import Aftermath
 from mantlet.edge.attack.hand import Hand
+from mantlet.edge.attack.heard import STARTS, heard_of
 from mantlet.edge.attack.pace import Pace
-from mantlet.edge.attack.ports import Port
 from mantlet.edge.attack.qmp import Monitor
 from mantlet.edge.attack.scene import CannotTryError, Scene
 from mantlet.edge.attack.stand import MODEL, Stand
@@ -37,7 +37,6 @@ _END_SECONDS, _FIRMWARE_SECONDS = 30.0, 4.0
 _CLOSING_SECONDS = 5.0
 # What is waited for last: the signs of all attacks.
 _ALL = "all"
-_STARTS = b"BdsDxe: starting "
 _FIRMWARE_REFUSES = (b"Access Denied", b"No bootable option", b"Security Violation")
 # What firmware and stub measure: the UKI, Secure Boot, command line and credentials, extensions.
 _BEFORE_THE_KERNEL = {4, 7, 12, 13}
@@ -127,7 +126,7 @@ def _made(boot: _Boot, variables: bytes) -> Seen:
         def shown() -> bool:
             """Whether all that is waited for has shown already."""
             so_far = _Ended(events=monitor.drain(), seconds=machine.elapsed)
-            heard = _heard(machine, ports)
+            heard = heard_of(machine, ports, boot.end)
             seen = _told(boot, variables, monitor.statistics(), heard, so_far)
             return boot.plan.until(seen.observation)
 
@@ -138,13 +137,8 @@ def _made(boot: _Boot, variables: bytes) -> Seen:
         seconds = machine.elapsed
         machine.power_off()
         machine.check_end()
-        heard = _heard(machine, ports)
+        heard = heard_of(machine, ports, boot.end)
     return _told(boot, variables, statistics, heard, _Ended(events=events, seconds=round(seconds, 1)))
-
-
-def _heard(machine: Machine, ports: Mapping[str, Port]) -> dict[str, bytes]:
-    heard = {name: after_firmware(port.heard) for name, port in ports.items()}
-    return heard | {"serial0": beside_lines(machine)}
 
 
 def _told(
@@ -198,12 +192,12 @@ def _wait(machine: Machine, bound: float) -> End:
         if SERVING in lines:
             return End.SERVING
         said = machine.serial.read_bytes()
-        if _STARTS not in said and any(word in said for word in _FIRMWARE_REFUSES):
+        if STARTS not in said and any(word in said for word in _FIRMWARE_REFUSES):
             stuck = stuck or now
         if lines and lines[-1].code not in _GOES_ON:
             refused = refused or now
         if stuck is not None and now > stuck + _FIRMWARE_SECONDS:
-            return End.FIRMWARE if _STARTS not in said else End.ON
+            return End.FIRMWARE if STARTS not in said else End.ON
         if now > bound or (refused is not None and now > refused + _END_SECONDS):
             return End.ON
         time.sleep(_POLL)
@@ -251,23 +245,6 @@ def _answers(machine: Machine) -> bool:
             return any(chat.ask(connection, "Hello", model=MODEL, max_tokens=2)) or True
     except (MantletError, OSError):
         return False
-
-
-def after_firmware(heard: bytes) -> bytes:
-    """What a port said after the firmware's last line; all that it said where the firmware said nothing."""
-    return heard[heard.rindex(_STARTS) :].partition(b"\n")[2] if _STARTS in heard else heard
-
-
-def beside_lines(machine: Machine) -> bytes:
-    """What the first serial port said after the firmware, beside the agent's lines."""
-    said = after_firmware(machine.serial.read_bytes())
-    return b"" if _STARTS not in machine.serial.read_bytes() else _without_lines(said, machine)
-
-
-def _without_lines(said: bytes, machine: Machine) -> bytes:
-    for line in machine.lines():
-        said = said.replace(f"mantlet {line.stage} {line.code}\r\n".encode(), b"", 1)
-    return said
 
 
 def measured(machine: Machine) -> tuple[tuple[int, ...], Mapping[Bank, Mapping[int, bytes]]]:

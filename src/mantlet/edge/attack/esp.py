@@ -19,6 +19,7 @@ from mantlet.predict import pe, uki
 
 REMOVABLE = "EFI/BOOT/BOOTX64.EFI"
 _ARCHIVE = ".cpio:"
+_SHELL = "usr/share/efi-shell-x64/shellx64.efi"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +59,10 @@ class Esp:
         self._copy(REMOVABLE, target)
 
     def script(self, shell: Shell) -> None:
-        """Leave the UKI where only the shell finds it, with a script that the shell runs by itself."""
+        """Put EDK2's shell in the place of the UKI, with a script that it runs by itself."""
         self._run("mmove", f"::/{REMOVABLE}", "::/uki.efi")
-        self.put(EspFile("startup.nsh", "\r\n".join((*shell.script, "")).encode("ascii")))
+        self._copy(REMOVABLE, self.tools.root / _SHELL)
+        self.put(EspFile("startup.nsh", "\r\n".join(("@echo -off", *shell.script, "")).encode("ascii")))
         archives: dict[str, dict[str, bytes]] = {}
         for file in shell.files:
             name, found, inside = file.path.partition(_ARCHIVE)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mantlet.attack import changes
 from mantlet.attack.changes import FOLDER, IMAGE, Change
 from mantlet.edge import process
-from mantlet.edge.accelerator import FIRMWARE_WITH_SHELL, VARIABLES
+from mantlet.edge.accelerator import VARIABLES
 from mantlet.edge.attack import damage, hand_keys, tpm_owner, vsock
 from mantlet.edge.attack.disks import DiskMaker
 from mantlet.edge.attack.esp import Esp, command_line
@@ -92,7 +92,6 @@ class Hand:
             case changes.ForeignUki(command_line=line):
                 self._esp().replace(changes.ForeignUki(self._filled(line)))
             case changes.Shell():
-                self.hardware = replace(self.hardware, firmware=FIRMWARE_WITH_SHELL)
                 self._esp().script(change)
             case changes.Damage():
                 self._damage(change)

@@ -13,9 +13,10 @@ from pathlib import Path
 from mantlet.attack.catalogue.runtime import HANDS, MEMORY
 from mantlet.attack.changes import FOLDER
 from mantlet.attack.observation import End, Observation
-from mantlet.edge.attack.boot import Seen, beside_lines, measured
+from mantlet.edge.attack.boot import Seen, measured
 from mantlet.edge.attack.escape_probes import CORE
 from mantlet.edge.attack.guest_memory import GuestMemory
+from mantlet.edge.attack.heard import beside_lines
 from mantlet.edge.attack.hostile_models import hostile
 from mantlet.edge.attack.stand import Stand
 from mantlet.edge.bench.provisioning import AWAITING_KEY, SERVING

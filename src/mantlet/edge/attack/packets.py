@@ -20,8 +20,8 @@ _SYN_ACK, _SYN = 0x12, 0x02
 _WIRE_LIMIT = 4 << 20
 
 
-def frames(capture: Path) -> Iterator[bytes]:
-    """Yield the whole frames that the machine sent so far; nothing when there is no capture."""
+def frames(capture: Path, mac: bytes = MACHINE_MAC) -> Iterator[bytes]:
+    """Yield the whole frames that a card sent so far; nothing when there is no capture."""
     data = capture.read_bytes() if capture.exists() else b""
     at = _HEADER
     while at + _RECORD <= len(data):
@@ -30,7 +30,7 @@ def frames(capture: Path) -> Iterator[bytes]:
         at += _RECORD + size
         if at > len(data):
             return
-        if frame[6:12] == MACHINE_MAC:
+        if frame[6:12] == mac:
             yield frame
 
 
