@@ -19,7 +19,7 @@ from mantlet.predict import pe, uki
 
 REMOVABLE = "EFI/BOOT/BOOTX64.EFI"
 _ARCHIVE = ".cpio:"
-_SHELL = "usr/share/efi-shell-x64/shellx64.efi"
+_SHELL = Path("/usr/share/efi-shell-x64/shellx64.efi")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Esp:
     def script(self, shell: Shell) -> None:
         """Put EDK2's shell in the place of the UKI, with a script that it runs by itself."""
         self._run("mmove", f"::/{REMOVABLE}", "::/uki.efi")
-        self._copy(REMOVABLE, self.tools.root / _SHELL)
+        self._copy(REMOVABLE, _SHELL)
         self.put(EspFile("startup.nsh", "\r\n".join(("@echo -off", *shell.script, "")).encode("ascii")))
         archives: dict[str, dict[str, bytes]] = {}
         for file in shell.files:
