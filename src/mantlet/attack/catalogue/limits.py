@@ -3,7 +3,7 @@
 
 from mantlet.attack import signs
 from mantlet.attack.catalogue import credentials, ports
-from mantlet.attack.changes import Qemu, Replay
+from mantlet.attack.changes import FOLDER, ROM_MAC, Qemu, Replay
 from mantlet.attack.model import Attack, Control
 
 ATTACKS: tuple[Attack, ...] = (
@@ -45,6 +45,24 @@ ATTACKS: tuple[Attack, ...] = (
         sign=signs.released(),
         control=Control.LIMIT,
         fast=True,
+    ),
+    Attack(
+        # Nobody answers what the driver asks: such a machine comes late to its UKI, or not at all.
+        id="option-rom",
+        name="option-rom",
+        title="A driver in a card's ROM, before the UKI",
+        changes=(
+            Qemu(
+                (
+                    *("-netdev", "user,id=rom,restrict=on"),
+                    *("-object", f"filter-dump,id=romdump,netdev=rom,file={FOLDER}/rom.pcap"),
+                    *("-device", f"e1000,netdev=rom,bootindex=0,mac={ROM_MAC}"),
+                )
+            ),
+        ),
+        probes=("option-rom",),
+        sign=signs.found("option-rom", words="the ROM's driver sends something"),
+        control=Control.LIMIT,
     ),
 )
 """Each must succeed: a limit that does not show is stated wrongly."""

@@ -9,8 +9,6 @@ Without Secure Boot the kernel takes no policy of execution, and PID 1 stands st
 from mantlet.attack import signs
 from mantlet.attack.catalogue.inputs import LOADER_GUID
 from mantlet.attack.changes import (
-    FOLDER,
-    ROM_MAC,
     Change,
     Damage,
     EspAddon,
@@ -170,24 +168,6 @@ ATTACKS: tuple[Attack, ...] = (
         changes=(Store.FRESH,),
         opening=(EspFile("loader/boot-secret-mixin", bytes(32)),),
         sign=signs.moved(9),
-        control=Control.OPENED,
-    ),
-    Attack(
-        id="option-rom",
-        name="option-rom",
-        title="A driver in a card's ROM, before the UKI",
-        changes=(
-            Qemu(
-                (
-                    *("-netdev", "user,id=rom,restrict=on"),
-                    *("-object", f"filter-dump,id=romdump,netdev=rom,file={FOLDER}/rom.pcap"),
-                    *("-device", f"e1000,netdev=rom,bootindex=0,mac={ROM_MAC}"),
-                )
-            ),
-        ),
-        opening=(Store.SECURE_BOOT_OFF,),
-        probes=("option-rom",),
-        sign=signs.found("option-rom", words="the ROM's driver sends something"),
         control=Control.OPENED,
     ),
 )
