@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from mantlet import cli
 from mantlet.attack import catalogue, document
+from mantlet.attack.catalogue import ports
 from mantlet.attack.document import Results
 from mantlet.attack.judge import Verdict
 from mantlet.attack.model import Control
@@ -42,3 +43,10 @@ def test_an_attack_fails_and_would_have_been_seen(results: Results, attack: str)
     (outcome,) = [each for each in results.outcomes if each.id == attack]
     assert outcome.verdict.accepted, (outcome.reasons, outcome.facts, outcome.control_facts)
     assert (outcome.control_verdict is Verdict.BREACH) == (outcome.control != Control.LIMIT)
+
+
+def test_what_is_plugged_in_moves_no_enforced_register(results: Results) -> None:
+    shared = {attack.id for attack in catalogue.chosen(fast=True) if attack.group == ports.GROUP}
+    facts = {each.id: each.facts for each in results.outcomes if each.id in shared}
+    assert facts.keys() == shared
+    assert [id_ for id_, told in facts.items() if "registers moved: none" not in told] == []

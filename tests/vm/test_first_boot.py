@@ -10,6 +10,7 @@ import hashlib
 import pytest
 
 from mantlet.edge.attack import tpm_trace
+from mantlet.edge.attack.heard import after_firmware
 from mantlet.edge.machine import Line
 from mantlet.release import manifest
 from mantlet_measure import dsse, words
@@ -34,6 +35,11 @@ def test_a_new_machine_awaits_its_key_and_serves_once_it_has_it(first: Boot) -> 
         Line("launch", "ok"),
         Line("serve", "ok"),
     )
+
+
+def test_its_serial_port_says_the_agents_lines_and_nothing_else(first: Boot) -> None:
+    lines = b"".join(f"mantlet {line.stage} {line.code}\r\n".encode() for line in first.lines)
+    assert after_firmware(first.serial) == lines
 
 
 @pytest.mark.parametrize("state", list(State))

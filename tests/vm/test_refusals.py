@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mantlet.cli.boot import SERVING
 from mantlet.edge.accelerator import VARIABLES
 from mantlet.edge.attack import damage, tpm_trace
+from mantlet.edge.attack.tiny_gguf import tiny_gguf
 from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Hardware, Line
 from mantlet.release import manifest
@@ -62,12 +63,35 @@ def secure_boot_off(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]
     return site, replace(rig.hardware(site), variables=rig.tools.root / VARIABLES.lstrip("/"))
 
 
+def document_flipped(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
+    def flip(envelope: dsse.Envelope) -> dsse.Envelope:
+        assert envelope.payload.count(b'"id":"tiny"') == 2
+        return replace(envelope, payload=envelope.payload.replace(b'"id":"tiny"', b'"id":"tinx"', 1))
+
+    damage.rewrite_document(site.deployment, flip, rig.tools)
+    return site, rig.hardware(site)
+
+
 def document_signed_by_another(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
     def sign(envelope: dsse.Envelope) -> dsse.Envelope:
         return dsse.sign(envelope.payload_type, envelope.payload, [Ed25519PrivateKey.generate()])
 
     damage.rewrite_document(site.deployment, sign, rig.tools)
     return site, rig.hardware(site)
+
+
+def weights_foreign(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
+    model = bytearray(tiny_gguf())
+    model[-1] ^= 1
+    (folder / "tiny.gguf").write_bytes(model)
+    other = folder / "foreign"
+    # With the same data key. The disk key depends on the root hash too, so what the mapping shows is noise.
+    words = ("weights", "pack", str(folder / "tiny.gguf"), "--id", "tiny", "--key", str(site.key))
+    rig.expect(*words, "--output", str(other))
+    foreign = other / "tiny.raw"
+    assert foreign.stat().st_size == site.weights.stat().st_size
+    assert foreign.read_bytes() != site.weights.read_bytes()
+    return site, replace(rig.hardware(site), weights=foreign)
 
 
 def another_tpm(rig: Rig, site: Site, folder: Path) -> tuple[Site, Hardware]:
@@ -83,8 +107,14 @@ ATTACKS = {
     "a command line that the hypervisor adds to": Attack(
         change=command_line_added, last=UNAPPROVED, moved=(9, 12)
     ),
+    "a deployment document with a flipped bit": Attack(
+        change=document_flipped, last=Line("configure", "document-unsigned")
+    ),
     "a deployment document of another signer": Attack(
         change=document_signed_by_another, last=Line("configure", "document-unsigned")
+    ),
+    "weights of another model": Attack(
+        change=weights_foreign, last=Line("launch", "weights-corrupt"), unsealed=1
     ),
     "another machine": Attack(change=another_tpm, last=Line("unseal", "sealed-key-foreign")),
 }

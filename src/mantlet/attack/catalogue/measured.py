@@ -127,12 +127,12 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     _unverified(
         "uefi-shell",
-        "A shell of the firmware's kind starts the UKI",
+        "EDK2's shell starts the UKI",
         Shell(script=("fs0:", _STARTS, "uki.efi")),
     ),
     _unverified(
         "foreign-initrd",
-        "A shell registers an initrd before it starts the UKI",
+        "EDK2's shell registers an initrd before it starts the UKI",
         Shell(
             script=("fs0:", "initrd evil.cpio", _STARTS, "uki.efi"),
             files=(

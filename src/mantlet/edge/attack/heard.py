@@ -35,10 +35,6 @@ def after_firmware(heard: bytes) -> bytes:
 def beside_lines(machine: Machine) -> bytes:
     """What the first serial port said after the firmware, beside the agent's lines."""
     said = after_firmware(machine.serial.read_bytes())
-    return b"" if STARTS not in machine.serial.read_bytes() else _without_lines(said, machine)
-
-
-def _without_lines(said: bytes, machine: Machine) -> bytes:
     for line in machine.lines():
         said = said.replace(f"mantlet {line.stage} {line.code}\r\n".encode(), b"", 1)
     return said
