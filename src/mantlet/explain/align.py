@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count, pairwise
+from operator import itemgetter
 
 
 class Change(StrEnum):
@@ -42,7 +43,7 @@ def align(
     pairs = _pairs(expected, observed)
     kept = _longest_rising(pairs)
     anchors = {left for left, _ in kept}
-    moved = [pair for pair in pairs if pair[0] not in anchors]
+    moved = sorted((pair for pair in pairs if pair[0] not in anchors), key=itemgetter(1))
     taken = {left for left, _ in pairs}
     taken_observed = {right for _, right in pairs}
     slots: list[Slot] = []
@@ -51,8 +52,9 @@ def align(
             slots.append(Slot(change=Change.SAME, expected=left, observed=right))
         lost = [index for index in range(left + 1, next_left) if index not in taken]
         new = [index for index in range(right + 1, next_right) if index not in taken_observed]
-        between = [pair for pair in moved if right < pair[1] < next_right]
-        slots.extend(_gap(lost, new, between, alike))
+        start, end = (bisect_left(moved, edge, key=itemgetter(1)) for edge in (right, next_right))
+        between = moved[start:end]
+        slots.extend(_gap(lost, new, sorted(between), alike))
     return tuple(slots)
 
 
