@@ -81,6 +81,7 @@ class Tpm:
         self.esapi = esapi
         self._keys: dict[str, tuple[Any, Any]] = {}
         self._persistent_keys: set[str] = set()
+        self._active_banks: frozenset[int] | None = None
 
     @classmethod
     def open(cls, tcti: str) -> Self:
@@ -101,10 +102,14 @@ class Tpm:
         self.esapi.close()
 
     def active_banks(self) -> frozenset[int]:
-        """Return the TPM2_ALG_IDs of the banks that have registers."""
-        with commands():
-            _, data = self.esapi.get_capability(TPM2_CAP.PCRS, 0, 1)
-            return frozenset(int(bank.hash) for bank in data.data.assignedPCR if any(bytes(bank.pcrSelect)))
+        """Return the TPM2_ALG_IDs of the banks that have registers: the same from reset to reset."""
+        if self._active_banks is None:
+            with commands():
+                _, data = self.esapi.get_capability(TPM2_CAP.PCRS, 0, 1)
+            self._active_banks = frozenset(
+                int(bank.hash) for bank in data.data.assignedPCR if any(bytes(bank.pcrSelect))
+            )
+        return self._active_banks
 
     def read(self, registers: tuple[int, ...] = REGISTERS) -> Mapping[Bank, Mapping[int, bytes]]:
         """Read registers of both banks."""

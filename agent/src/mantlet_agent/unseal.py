@@ -9,7 +9,8 @@ an approval is looked up only to know which one to present.
 
 import ctypes
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tpm2_pytss import (
@@ -43,8 +44,30 @@ T = TypeVar("T")
 _ATTEMPTS = 8
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    """An approval whose signature the TPM has verified: its ticket, and the Name of the key that signed."""
+
+    approval: Approval
+    ticket: Any
+    signer: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Used:
+    """What has released the key: handle of the epoch counter, the key wrapped for this TPM, the approval."""
+
+    index: Any
+    private: Any
+    verified: _Verified
+
+
 class SealedRelease:
-    """The release of one sealed key, under one of its approvals."""
+    """The release of one sealed key, under one of its approvals.
+
+    No object stays loaded longer than the one command that needs it: the kernel's resource manager swaps all
+    that are loaded, and each session, out of the TPM and in again around every command.
+    """
 
     def __init__(self, tpm: Tpm, sealed: SealedKey, approvals: Approvals) -> None:
         """Take both documents. StageError when they do not belong to each other.
@@ -62,72 +85,50 @@ class SealedRelease:
         self._tpm = tpm
         self._sealed = sealed
         self._approvals = approvals.approvals
-        self._used: tuple[Any, Approval] | None = None
+        self._used: _Used | None = None
 
     @property
     def index(self) -> Any:
         """The handle of the epoch counter, once the key was released."""
         if self._used is None:
             raise AssertionError("the counter is known after the release")
-        return self._used[0]
+        return self._used.index
 
     def data_key(self) -> bytearray:
         """Return the data key; the caller wipes it. StageError."""
-        with ExitStack() as stack:
-            blob, policy_key = self._load(stack)
-            index = ownership.take(self._tpm, self.counter)
-            try:
-                secret, approval = _anew(lambda: self._unsealed(blob, policy_key, index))
-            except TSS2_Exception as error:
-                raise refused(error, Code.SEALED_KEY_REFUSED) from error
-            key = _taken(secret)
+        private = self._imported()
+        with self._signer():
+            # Both keys are of use to this TPM: only now does it get an owner, for good.
+            pass
+        index = ownership.take(self._tpm, self.counter)
+        try:
+            secret, verified = _anew(lambda: self._unsealed(private, index))
+        except TSS2_Exception as error:
+            raise refused(error, Code.SEALED_KEY_REFUSED) from error
+        key = _taken(secret)
         if len(key) != DATA_KEY_SIZE or key_id(key) != self._sealed.key_id:
             kernel.wipe(key)
             raise StageError(Code.SEALED_KEY_FOREIGN, f"expected the key {self._sealed.key_id.hex()}")
-        self._used = index, approval
+        self._used = _Used(index=index, private=private, verified=verified)
         return key
 
     def prove_closed(self) -> None:
         """Try the very approval that released the key, and see it refused. StageError when it is not."""
         if self._used is None:
             raise AssertionError("nothing was released")
-        index, approval = self._used
-        with ExitStack() as stack:
-            blob, policy_key = self._load(stack)
-            try:
-                secret = _anew(lambda: self._refused(blob, policy_key, index, approval))
-            except TSS2_Exception as error:
-                if error.error != TPM2_RC.POLICY_FAIL:
-                    raise StageError(Code.TPM_ERROR, str(error)) from error
-                return
-            kernel.wipe(_taken(secret))
-            raise StageError(Code.CAP_NOT_EFFECTIVE)
+        used = self._used
+        try:
+            secret = _anew(lambda: self._refused(used))
+        except TSS2_Exception as error:
+            if error.error != TPM2_RC.POLICY_FAIL:
+                raise StageError(Code.TPM_ERROR, str(error)) from error
+            return
+        kernel.wipe(_taken(secret))
+        raise StageError(Code.CAP_NOT_EFFECTIVE)
 
-    def _unsealed(self, blob: Any, policy_key: Any, index: Any) -> tuple[Any, Approval]:
-        """Unseal under the approval of this boot. TSS2_Exception, StageError."""
-        with self._boot_policy() as (session, policy):
-            approval = self._approval(policy)
-            self._authorize(session, policy_key, index, approval)
-            return self._tpm.esapi.unseal(blob, session1=session), approval
-
-    def _refused(self, blob: Any, policy_key: Any, index: Any, approval: Approval) -> Any:
-        """Present an approval that must not fit any more, and ask for the key all the same. TSS2_Exception,
-        StageError."""
-        with self._boot_policy() as (session, _):
-            try:
-                self._authorize(session, policy_key, index, approval)
-            except TSS2_Exception as error:
-                if error.error != TPM2_RC.VALUE:
-                    raise StageError(Code.TPM_ERROR, str(error)) from error
-            else:
-                raise StageError(Code.CAP_NOT_EFFECTIVE, "PolicyAuthorize still accepts the approval")
-            return self._tpm.esapi.unseal(blob, session1=session)
-
-    def _load(self, stack: ExitStack) -> tuple[Any, Any]:
-        """Import and load the blob and the policy key; both are flushed by `stack`."""
+    def _imported(self) -> Any:
+        """Return the sealed key wrapped for this TPM (Part 3, TPM2_Import)."""
         sealed, esapi = self._sealed, self._tpm.esapi
-        blob_public = TPM2B_PUBLIC(publicArea=_part(TPMT_PUBLIC, sealed.object_public))
-        policy_public = TPM2B_PUBLIC(publicArea=_part(TPMT_PUBLIC, sealed.policy_key))
         try:
             duplicate = structure(TPM2B_PRIVATE, buffer=sealed.duplicate)
             seed = structure(TPM2B_ENCRYPTED_SECRET, secret=sealed.encrypted_seed)
@@ -141,31 +142,79 @@ class SealedRelease:
                 Code.SEALED_KEY_FOREIGN,
                 f"expected the storage root key {sealed.srk_name.hex()}, found {name.hex()}",
             )
+        symmetric = TPMT_SYM_DEF_OBJECT(algorithm=TPM2_ALG.NULL)
+        with _foreign():
+            return esapi.import_(parent, b"", _public(sealed.object_public), duplicate, seed, symmetric)
+
+    def _unsealed(self, private: Any, index: Any) -> tuple[Any, _Verified]:
+        """Unseal under the approval of this boot. TSS2_Exception, StageError."""
+        with self._boot_policy() as session:
+            verified = self._verified(self._approval(session))
+            self._authorize(session, index, verified)
+            return self._open(session, private), verified
+
+    def _refused(self, used: _Used) -> Any:
+        """Present an approval that must not fit any more, and ask for the key all the same. TSS2_Exception,
+        StageError."""
+        with self._boot_policy() as session:
+            try:
+                self._authorize(session, used.index, used.verified)
+            except TSS2_Exception as error:
+                if error.error != TPM2_RC.VALUE:
+                    raise StageError(Code.TPM_ERROR, str(error)) from error
+            else:
+                raise StageError(Code.CAP_NOT_EFFECTIVE, "PolicyAuthorize still accepts the approval")
+            return self._open(session, used.private)
+
+    def _open(self, session: Any, private: Any) -> Any:
+        """Load the blob and ask for what is in it. TSS2_Exception, StageError."""
+        esapi = self._tpm.esapi
+        parent, _ = self._tpm.storage_root()
+        with _foreign():
+            blob = esapi.load(parent, private, _public(self._sealed.object_public))
         try:
-            private = esapi.import_(
-                parent, b"", blob_public, duplicate, seed, TPMT_SYM_DEF_OBJECT(algorithm=TPM2_ALG.NULL)
-            )
-            blob = esapi.load(parent, private, blob_public)
-            stack.callback(esapi.flush_context, blob)
-            # The ticket of VerifySignature must come from a hierarchy other than NULL (Part 3, 20.1).
-            policy_key = esapi.load_external(policy_public, hierarchy=ESYS_TR.OWNER)
-            stack.callback(esapi.flush_context, policy_key)
-        except TSS2_Exception as error:
-            raise refused(error, Code.SEALED_KEY_FOREIGN) from error
-        return blob, policy_key
+            return esapi.unseal(blob, session1=session)
+        finally:
+            esapi.flush_context(blob)
+
+    def _verified(self, approval: Approval) -> _Verified:
+        """Have the TPM verify the policy key's signature over SHA-256(policy ‖ policyRef). StageError."""
+        esapi, reference = self._tpm.esapi, self._sealed.policy_ref.encode("ascii")
+        signature = _part(TPMT_SIGNATURE, approval.signature)
+        with self._signer() as signer:
+            try:
+                ticket = esapi.verify_signature(
+                    signer, approval_digest(approval.policy, reference), signature
+                )
+            except TSS2_Exception as error:
+                raise refused(error, Code.SEALED_KEY_REFUSED) from error
+            return _Verified(approval=approval, ticket=ticket, signer=esapi.tr_get_name(signer))
 
     @contextmanager
-    def _boot_policy(self) -> Iterator[tuple[Any, bytes]]:
-        """Give a policy session that holds PolicyPCR, and its digest; what it answers is encrypted."""
+    def _signer(self) -> Iterator[Any]:
+        """Give the policy key, loaded. StageError."""
+        esapi = self._tpm.esapi
+        with _foreign():
+            # The ticket of VerifySignature must come from a hierarchy other than NULL (Part 3, 20.1).
+            signer = esapi.load_external(_public(self._sealed.policy_key), hierarchy=ESYS_TR.OWNER)
+        try:
+            yield signer
+        finally:
+            esapi.flush_context(signer)
+
+    @contextmanager
+    def _boot_policy(self) -> Iterator[Any]:
+        """Give a policy session that holds PolicyPCR; what it answers is encrypted."""
         attributes = TPMA_SESSION.ENCRYPT | TPMA_SESSION.CONTINUESESSION
         with self._tpm.session(TPM2_SE.POLICY, attributes) as session:
             with commands():
                 self._tpm.esapi.policy_pcr(session, b"", selection(ENFORCED))
-                policy = bytes(self._tpm.esapi.policy_get_digest(session))
-            yield session, policy
+            yield session
 
-    def _approval(self, policy: bytes) -> Approval:
+    def _approval(self, session: Any) -> Approval:
         """Return the approval of this boot that reaches furthest. PolicyAuthorize would take no other."""
+        with commands():
+            policy = bytes(self._tpm.esapi.policy_get_digest(session))
         fitting = [
             approval
             for approval in self._approvals
@@ -177,23 +226,30 @@ class SealedRelease:
             )
         return max(fitting, key=lambda approval: approval.epoch)
 
-    def _authorize(self, session: Any, policy_key: Any, index: Any, approval: Approval) -> None:
-        """PolicyNV, VerifySignature over SHA-256(policy ‖ policyRef), PolicyAuthorize (Part 3, 23.16)."""
-        esapi = self._tpm.esapi
-        reference = self._sealed.policy_ref.encode("ascii")
-        signature = _part(TPMT_SIGNATURE, approval.signature)
+    def _authorize(self, session: Any, index: Any, verified: _Verified) -> None:
+        """PolicyNV, then PolicyAuthorize (Part 3, 23.16). TSS2_Exception, StageError."""
+        esapi, approval = self._tpm.esapi, verified.approval
         try:
             esapi.policy_nv(index, index, session, operand(approval.epoch), Comparison.UNSIGNED_LE)
         except TSS2_Exception as error:
             past = error.error == TPM2_RC.POLICY
             raise StageError(Code.EPOCH_PAST if past else Code.TPM_ERROR, str(error)) from error
-        digest = approval_digest(approval.policy, reference)
-        try:
-            ticket = esapi.verify_signature(policy_key, digest, signature)
-        except TSS2_Exception as error:
-            raise refused(error, Code.SEALED_KEY_REFUSED) from error
-        name = esapi.tr_get_name(policy_key)
-        esapi.policy_authorize(session, approval.policy, name, ticket, policy_ref=reference)
+        esapi.policy_authorize(
+            session,
+            approval.policy,
+            verified.signer,
+            verified.ticket,
+            policy_ref=self._sealed.policy_ref.encode("ascii"),
+        )
+
+
+@contextmanager
+def _foreign() -> Iterator[None]:
+    """Turn what this TPM does not import or load into a StageError."""
+    try:
+        yield
+    except TSS2_Exception as error:
+        raise refused(error, Code.SEALED_KEY_FOREIGN) from error
 
 
 def _anew(attempt: Callable[[], T]) -> T:
@@ -220,6 +276,10 @@ def _taken(secret: Any) -> bytearray:
         ctypes.memmove((ctypes.c_char * size).from_buffer(key), where, size)
         ctypes.memset(where, 0, size)
     return key
+
+
+def _public(area: bytes) -> Any:
+    return TPM2B_PUBLIC(publicArea=_part(TPMT_PUBLIC, area))
 
 
 def _part(kind: Any, data: bytes) -> Any:
