@@ -80,6 +80,7 @@ class Damage(StrEnum):
     FIRST_PROGRAM = "first-program"
     HASH_TREE = "hash-tree"
     SIGNATURE = "signature"
+    # The partitions of the root are not in the tables any more; the ESP is.
     PARTITION_TABLE = "partition-table"
     # None at power-on: a disk of its own, which a probe takes away.
     LATER = "later"
@@ -124,9 +125,16 @@ class ForeignUki:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vsock:
-    """A socket device between host and guest, under a number; nothing where the host has no means for it."""
+    """A socket device between host and guest, under a number."""
 
     cid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A folder of the host, with a script in it, under a tag."""
+
+    tag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +209,5 @@ Change = (
     | Replay
     | Shell
     | Vsock
+    | Share
 )

@@ -3,7 +3,7 @@
 
 from mantlet.attack import signs
 from mantlet.attack.catalogue.credentials import GROUP
-from mantlet.attack.changes import Change, Damage, Deployment, Disk, DiskKind, Weights
+from mantlet.attack.changes import Change, Damage, Deployment, Disk, DiskKind, Share, Weights
 from mantlet.attack.model import Attack, Control, Sign
 
 
@@ -58,9 +58,10 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         id="shared-folder",
         name="shared-folder",
-        title="Folders that the host shares",
+        title="A folder that the host shares, with a script in it",
+        changes=(Share(tag="root"),),
         probes=("shared-folder",),
-        sign=signs.found("shared-folder", words="a folder of the host is opened"),
+        sign=signs.found("shared-folder", words="the script in the folder is run"),
         control=Control.WEAKENED_BUILD,
         group=GROUP,
     ),
@@ -92,11 +93,10 @@ ATTACKS: tuple[Attack, ...] = (
         Damage.SIGNATURE,
     ),
     _fault(
-        "partition-table-wiped",
-        "Partition tables that are gone",
+        "partitions-removed",
+        "Partition tables without the root",
         "root-data-corrupted",
         Damage.PARTITION_TABLE,
-        sign=signs.any_of(signs.serves(), signs.boots()),
     ),
     _fault(
         "root-detached",

@@ -104,6 +104,8 @@ def observe(plan: Plan) -> Seen:
 def _made(boot: _Boot, variables: bytes) -> Seen:
     machine, folder = boot.machine, boot.hand.folder
     with ExitStack() as stack:
+        for server in boot.hand.servers:
+            stack.enter_context(server.running(boot.plan.stand.tools))
         stack.enter_context(machine)
         try:
             ports, neighbour = stack.enter_context(gear.plugged(folder))

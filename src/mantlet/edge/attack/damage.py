@@ -37,13 +37,13 @@ def flip_in_partition(disk: Path, name: str, tools: ToolsTree, *, at: int = 4096
     flip(disk, partition(disk, lambda entry: entry["name"].endswith(name), tools) + at)
 
 
-def wipe_partition_table(disk: Path) -> None:
-    """Overwrite both partition tables with zeros: 34 sectors at the start, 33 at the end (UEFI, 5.3)."""
-    size = disk.stat().st_size
-    with disk.open("r+b") as file:
-        for start, sectors in ((0, 34), (size - 33 * _SECTOR, 33)):
-            file.seek(start)
-            file.write(bytes(sectors * _SECTOR))
+def remove_root_partitions(disk: Path, tools: ToolsTree) -> None:
+    """Take root, hash tree and signature out of both partition tables; the firmware still finds the ESP."""
+    numbers = [
+        str(number) for number, entry in enumerate(_entries(disk, tools), 1) if "root" in entry["name"]
+    ]
+    expect(len(numbers) == 3, "a root, its hash tree and a signature")
+    process.run(tools.command(["sfdisk", "--quiet", "--delete", str(disk), *numbers], rw=[disk]))
 
 
 def flip_in_kernel(built: Build, disk: Path) -> None:
@@ -97,10 +97,14 @@ def rewrite_signature(disk: Path, change: Callable[[bytes], bytes], tools: Tools
 
 def partition(disk: Path, wanted: Callable[[dict[str, str]], bool], tools: ToolsTree) -> int:
     """Where the one partition that is wanted starts, in bytes."""
-    said = process.run(tools.command(["sfdisk", "--json", str(disk)], ro=[disk])).stdout
-    entries = json.loads(said)["partitiontable"]["partitions"]
-    (entry,) = [entry for entry in entries if wanted(entry)]
+    (entry,) = [entry for entry in _entries(disk, tools) if wanted(entry)]
     return int(entry["start"]) * _SECTOR
+
+
+def _entries(disk: Path, tools: ToolsTree) -> list[dict[str, str]]:
+    said = process.run(tools.command(["sfdisk", "--json", str(disk)], ro=[disk])).stdout
+    entries: list[dict[str, str]] = json.loads(said)["partitiontable"]["partitions"]
+    return entries
 
 
 def rewrite_document(

@@ -17,7 +17,8 @@ from mantlet.attack import changes
 from mantlet.attack.changes import FOLDER, IMAGE, Change
 from mantlet.edge import process
 from mantlet.edge.accelerator import VARIABLES
-from mantlet.edge.attack import damage, hand_keys, tpm_owner, vsock
+from mantlet.edge.attack import beside, damage, hand_keys, shares, tpm_owner, vsock
+from mantlet.edge.attack.beside import Server
 from mantlet.edge.attack.disks import DiskMaker
 from mantlet.edge.attack.esp import Esp, command_line
 from mantlet.edge.attack.stand import MODEL, Stand
@@ -31,11 +32,13 @@ _FW_CFG_LIMIT = 55
 
 @dataclass(slots=True, kw_only=True)
 class Hand:
-    """A copy of a provisioned machine in `folder`, whose name is short, and its hardware as it becomes."""
+    """A copy of a provisioned machine in `folder`, whose name is short, its hardware and its servers as they
+    become."""
 
     stand: Stand
     folder: Path
     hardware: Hardware = field(init=False)
+    servers: list[Server] = field(default_factory=list, init=False)
     _files: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -77,10 +80,17 @@ class Hand:
             case changes.Disk():
                 self._plug(change)
             case changes.Vsock(cid=cid):
-                if vsock.available():
-                    self.words("-device", f"vhost-vsock-pci,guest-cid={cid}")
+                self._serve(vsock.server(self.folder, cid))
+            case changes.Share(tag=tag):
+                self._serve(shares.server(self.folder, tag))
             case _:
                 self._lay_on_its_own(change)
+
+    def _serve(self, server: Server) -> None:
+        if not self.servers:
+            self.words(*beside.memory_words(self.hardware.memory_mib))
+        self.servers.append(server)
+        self.words(*server.words)
 
     def _lay_on_its_own(self, change: Change) -> None:
         """Change what belongs to the machine: its disks, its volume, its TPM."""
@@ -164,7 +174,7 @@ class Hand:
             case changes.Damage.SIGNATURE:
                 damage.flip_in_partition(disk, "verity-sig", tools, at=64)
             case changes.Damage.PARTITION_TABLE:
-                damage.wipe_partition_table(disk)
+                damage.remove_root_partitions(disk, tools)
             case changes.Damage.LATER:
                 pass
 

@@ -10,8 +10,11 @@ from mantlet.edge.machine import Machine
 
 STARTS = b"BdsDxe: starting "
 """The firmware's last line."""
-# ECMA-48, 5.4: control sequences, at the start of what is said.
-_CLEARING = re.compile(rb"\A(?:\x1b\[[0-?]*[ -/]*[@-~]|[\r\n])+")
+# ECMA-48, 5.4: control sequences, at the start of what is said. Among them systemd-stub says, on the firmware's
+# consoles and before there is a kernel, which files on the ESP it leaves out: the words of who put them there.
+_BEFORE_THE_KERNEL = re.compile(
+    rb"\A(?:\x1b\[[0-?]*[ -/]*[@-~]|[\r\n]|Error loading addon '[^'\r\n]*', ignoring: [ -~]*(?=\r\n))+"
+)
 
 
 def heard_of(machine: Machine, ports: Mapping[str, Port], end: End) -> dict[str, bytes]:
@@ -26,10 +29,11 @@ def heard_of(machine: Machine, ports: Mapping[str, Port], end: End) -> dict[str,
 def after_firmware(heard: bytes) -> bytes:
     """What a port said after the firmware's last line; all that it said where the firmware named nothing.
 
-    The firmware clears each of its consoles, which may be all that it says there.
+    The firmware clears each of its consoles, which may be all that it says there. What systemd-stub says on
+    them of an addon that it refuses is left out as well.
     """
     said = heard[heard.rindex(STARTS) :].partition(b"\n")[2] if STARTS in heard else heard
-    return _CLEARING.sub(b"", said)
+    return _BEFORE_THE_KERNEL.sub(b"", said)
 
 
 def beside_lines(machine: Machine) -> bytes:

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from mantlet.client.attest import fetch_evidence
-from mantlet.edge.attack import consoles, damage, escape_probes, gear, vsock
+from mantlet.edge.attack import consoles, damage, escape_probes, gear, shares, vsock
 from mantlet.edge.attack.canaries import sweep, tls
 from mantlet.edge.attack.memory import dump
-from mantlet.edge.attack.scene import CannotTryError, Probe, Scene
+from mantlet.edge.attack.scene import Probe, Scene
 from mantlet.edge.attack.wire import OURS_MAC, checksum
 from mantlet.edge.bench.provisioning import connect
 from mantlet_measure import evidence, words
@@ -115,13 +115,6 @@ def _ssh(scene: Scene) -> tuple[str, ...]:
     return tuple(f"TCP port {port} accepts" for port in accepted)
 
 
-def _shared(scene: Scene) -> tuple[str, ...]:
-    raise CannotTryError(
-        "the tools tree has no server for virtiofs, and the kernel of the image no 9p",
-        hint="add virtiofsd to image/tools.yaml",
-    )
-
-
 def _admin_routes(scene: Scene) -> tuple[str, ...]:
     found = []
     with connect(scene.machine) as connection:
@@ -191,7 +184,7 @@ PROBES: Mapping[str, Probe] = {
     "port-scan": _port_scan,
     "admin-routes": _admin_routes,
     "ssh-credential": _ssh,
-    "shared-folder": _shared,
+    "shared-folder": shares.opened,
     "router-advertisement": _router,
     "canary-sweep": sweep,
     "memory-dump": dump,

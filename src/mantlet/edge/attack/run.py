@@ -196,7 +196,7 @@ class Battery:
         return {"key": self._key(attack), "outcome": outcome_to_value(outcome)}
 
     def _kept(self, attack: Attack) -> Outcome | None:
-        """The outcome of an earlier run of the same, unless it could not be run then."""
+        """The outcome of an earlier run of the same, unless it says nothing."""
         path = self._path(attack)
         if not path.exists():
             return None
@@ -206,7 +206,7 @@ class Battery:
         if fields.text("key") != self._key(attack):
             return None
         outcome = outcome_from_value(fields.value("outcome"))
-        return None if outcome.verdict is Verdict.NOT_RUN else outcome
+        return None if outcome.verdict in (Verdict.NOT_RUN, Verdict.VOID) else outcome
 
     def _key(self, attack: Attack) -> str:
         manifests = [manifest_sha256(stand) for stand in (self.production, self.weakened)]
