@@ -10,6 +10,7 @@ import argparse
 import errno
 import importlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -21,6 +22,9 @@ from mantlet import __version__
 from mantlet.cli import options
 from mantlet.edge import output
 from mantlet_measure.errors import MantletError, UnavailableError
+
+
+_STDOUT = 1
 
 
 class ExitCode(IntEnum):
@@ -76,17 +80,24 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     except MantletError as refusal:
         code = ExitCode.COULD_NOT_ASK if isinstance(refusal, UnavailableError) else ExitCode.REFUSED
         return _report(refusal.message, refusal.hint, code=code, as_json=arguments.json)
-    except BrokenPipeError:
-        # The reader of our stdout left; there is nobody to tell, and the interpreter must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.COULD_NOT_ASK
     except OSError as failure:
+        if isinstance(failure, BrokenPipeError) and _reader_left():
+            # There is nobody to tell, and the interpreter must not try at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+            return ExitCode.COULD_NOT_ASK
         message, hint = _system_failure(failure)
         return _report(message, hint, code=ExitCode.COULD_NOT_ASK, as_json=arguments.json)
     except KeyboardInterrupt:
         return _report(
             "interrupted", "run the same command again", code=ExitCode.COULD_NOT_ASK, as_json=arguments.json
         )
+
+
+def _reader_left() -> bool:
+    """Whether stdout is a pipe that nobody reads any more; a pipe may break elsewhere too."""
+    poller = select.poll()
+    poller.register(_STDOUT, 0)
+    return any(flags & select.POLLERR for _, flags in poller.poll(0))
 
 
 def _parser(words: Sequence[str], environ: Mapping[str, str]) -> argparse.ArgumentParser:

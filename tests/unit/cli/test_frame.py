@@ -55,6 +55,8 @@ REQUIRED = ["probe", "--deployment-key", "key"]
         (UnavailableError("no TPM", hint="mend"), 3),
         (FileNotFoundError(2, "No such file or directory", "x"), 3),
         (OSError(28, "No space left on device"), 3),
+        # Of a peer's socket, that is: our own reader is there.
+        (BrokenPipeError(32, "Broken pipe"), 3),
         (KeyboardInterrupt(), 3),
     ],
     ids=lambda value: type(value).__name__,

@@ -10,8 +10,8 @@ from mantlet.edge.machine import Machine
 
 STARTS = b"BdsDxe: starting "
 """The firmware's last line."""
-# ECMA-48, 5.4: control sequences, at the start of what is said. Among them systemd-stub says, on the firmware's
-# consoles and before there is a kernel, which files on the ESP it leaves out: the words of who put them there.
+# ECMA-48, 5.4: control sequences, at the start of what is said. Among them systemd-stub says, on the
+# firmware's consoles and before there is a kernel, which addons on the ESP it leaves out.
 _BEFORE_THE_KERNEL = re.compile(
     rb"\A(?:\x1b\[[0-?]*[ -/]*[@-~]|[\r\n]|Error loading addon '[^'\r\n]*', ignoring: [ -~]*(?=\r\n))+"
 )

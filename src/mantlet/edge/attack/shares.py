@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder that the host shares under a tag that is usual (virtiofs), and whether the guest runs what it holds."""
+"""A folder that the host shares (virtiofs) under a usual tag, and whether the guest runs what it holds."""
 
 from pathlib import Path
 

@@ -77,7 +77,8 @@ def test_a_firmware_that_starts_nothing_is_alone_on_every_port(machine: Machine)
 
 
 def test_what_the_stub_leaves_out_is_said_before_there_is_a_kernel() -> None:
-    refused = b"\x1b[31mError loading addon '\\EFI\\BOOT\\x.addon.efi', ignoring: Access denied\r\n\x1b[0m\x1b[37m\x1b[40m"
+    said = b"Error loading addon '\\EFI\\BOOT\\x.addon.efi', ignoring: Access denied\r\n"
+    refused = b"\x1b[31m" + said + b"\x1b[0m\x1b[37m\x1b[40m"
     assert after_firmware(STARTS + b"\r\n" + refused) == b""
     assert after_firmware(STARTS + b"\r\n" + refused + b"# ") == b"# "
     assert after_firmware(STARTS + b"\r\n# " + refused) == b"# " + refused
