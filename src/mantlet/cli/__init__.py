@@ -23,7 +23,6 @@ from mantlet.cli import options
 from mantlet.edge import output
 from mantlet_measure.errors import MantletError, UnavailableError
 
-
 _STDOUT = 1
 
 
