@@ -22,7 +22,8 @@ from mantlet.edge.software_tpm import Authority
 from mantlet.edge.tools import ToolsTree
 from mantlet_measure.errors import MantletError, UnavailableError
 
-_LINE = re.compile(rb"^mantlet ([a-z]+) ([a-z0-9-]+)\r?$", re.MULTILINE)
+# The first one may stand where systemd-stub has left off: behind the colours that it goes back to.
+_LINE = re.compile(rb"^(?:\x1b\[[0-9;]*m)*mantlet ([a-z]+) ([a-z0-9-]+)\r?$", re.MULTILINE)
 _POLL = 0.2
 
 

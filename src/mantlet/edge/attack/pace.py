@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 _POLL = 0.2
 # A console that is asked answers within a second on a quiet host.
 _LEAST = 3.0
-# Emulation on a busy host: a getty that starts again took 20, a download came after more than 60.
+# Emulation on a busy host: a getty that starts again took 20; a download had not come after 60.
 _PATIENCE = 120.0
 _TIMES_LONGER = 2.0
 

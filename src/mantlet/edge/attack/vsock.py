@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 from mantlet.edge.attack.beside import Server
-from mantlet.edge.attack.scene import Scene
+from mantlet.edge.attack.scene import CannotTryError, Scene
 
 # PID 1, ssh, journal and agents listen below; every port would take hours.
 PORTS = (*range(1, 4096), 5555, 5556, 8080, 9999, 19531, 19532)
@@ -34,28 +34,23 @@ def server(folder: Path, cid: int) -> Server:
 
 
 def scan(scene: Scene) -> tuple[str, ...]:
-    """Connect to the ports where something is known to listen."""
-    found = []
-    for port in PORTS:
-        answer = _answer(scene.folder / _ENTRANCE, port)
-        if answer is None:
-            # A guest that stopped listening: one port speaks for the others.
-            break
-        if answer.startswith(b"OK "):
-            found.append(f"vsock port {port} accepts")
-    return tuple(found)
+    """Connect to the ports where something is known to listen. CannotTryError where one says nothing."""
+    return tuple(f"vsock port {port} accepts" for port in PORTS if _accepts(scene.folder / _ENTRANCE, port))
 
 
-def _answer(entrance: Path, port: int) -> bytes | None:
-    """What comes back; nothing where the guest refuses, None where it says neither."""
+def _accepts(entrance: Path, port: int) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(_SECONDS)
         client.connect(str(entrance))
         try:
             client.sendall(f"CONNECT {port}\n".encode("ascii"))
-            return client.recv(64)
+            return client.recv(64).startswith(b"OK ")
         except (BrokenPipeError, ConnectionResetError):
             # So it is from the start where the guest has no driver for the device.
-            return b""
+            return False
         except TimeoutError:
-            return None
+            # Silence is neither: a scan that has not asked the other ports must not say that none accepts.
+            raise CannotTryError(
+                f"expected an answer of vsock port {port} within {_SECONDS:.0f} s, found none",
+                hint="run the attack again on a host that is less busy",
+            ) from None
