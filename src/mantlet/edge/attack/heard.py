@@ -13,7 +13,8 @@ STARTS = b"BdsDxe: starting "
 # ECMA-48, 5.4: control sequences, at the start of what is said. Among them systemd-stub says, on the
 # firmware's consoles and before there is a kernel, which addons on the ESP it leaves out.
 _BEFORE_THE_KERNEL = re.compile(
-    rb"\A(?:\x1b\[[0-?]*[ -/]*[@-~]|[\r\n]|\.\./src/boot/stub\.c:[0-9]+@load_addons: [ -~]*, ignoring: [ -~]*(?=\r\n))+"
+    rb"\A(?:\x1b\[[0-?]*[ -/]*[@-~]|[\r\n]"
+    rb"|\.\./src/boot/stub\.c:[0-9]+@load_addons: [ -~]*, ignoring: [ -~]*(?=\r\n))+"
 )
 
 
