@@ -14,6 +14,9 @@ FOLDER = "{folder}"
 ROM_MAC = "52:54:00:52:4f:4d"
 # In the text of a variable: the id of the image that is attacked, as its os-release has it.
 IMAGE = "{image}"
+# systemd's EFI vendor GUIDs (systemd, efivars-fundamental.h): of the loader, and of systemd itself.
+LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+SYSTEMD_GUID = "8cf2644b-4b0b-428f-9387-6d876050dc67"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,9 @@ from collections.abc import Collection
 from mantlet.attack.catalogue import credentials, inputs, limits, measured, ports, runtime, storage, tpm
 from mantlet.attack.model import Attack
 
-CATALOGUE: tuple[Attack, ...] = (
-    *credentials.ATTACKS,
-    *inputs.ATTACKS,
-    *ports.ATTACKS,
-    *storage.ATTACKS,
-    *measured.ATTACKS,
-    *tpm.ATTACKS,
-    *runtime.ATTACKS,
-    *limits.ATTACKS,
-)
+_FAMILIES = (credentials, inputs, ports, storage, measured, tpm, runtime, limits)
+
+CATALOGUE: tuple[Attack, ...] = tuple(attack for family in _FAMILIES for attack in family.ATTACKS)
 """Every attack, each id once."""
 
 
@@ -37,3 +30,15 @@ def boots(attacks: Collection[Attack]) -> tuple[tuple[Attack, ...], ...]:
     for attack in attacks:
         gathered.setdefault(attack.group or f"/{attack.id}", []).append(attack)
     return tuple(tuple(group) for group in gathered.values())
+
+
+def beside(attack: Attack) -> tuple[Attack, ...]:
+    """Return the attacks that share a boot with one, itself among them."""
+    return tuple(
+        each for each in CATALOGUE if each is attack or (attack.group and each.group == attack.group)
+    )
+
+
+def family(attack: Attack) -> str:
+    """Return the name of the module that defines an attack."""
+    return next(each.__name__.rpartition(".")[2] for each in _FAMILIES if attack in each.ATTACKS)

@@ -6,12 +6,9 @@ They share the boot of the credentials, but for one.
 
 from mantlet.attack import signs
 from mantlet.attack.catalogue.credentials import GROUP
-from mantlet.attack.changes import HIBERNATED_UUID, IMAGE, Disk, DiskKind, Qemu, Variable
+from mantlet.attack.changes import HIBERNATED_UUID, IMAGE, SYSTEMD_GUID, Disk, DiskKind, Qemu, Variable
 from mantlet.attack.model import Attack, Control
 
-# systemd's EFI vendor GUIDs (systemd, efivars-fundamental.h): of the loader, and of systemd itself.
-LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-SYSTEMD_GUID = "8cf2644b-4b0b-428f-9387-6d876050dc67"
 _METADATA = ("169.254.169.254", "168.63.129.16", "169.254.0.1")
 
 

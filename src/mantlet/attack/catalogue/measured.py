@@ -7,8 +7,8 @@ Without Secure Boot the kernel takes no policy of execution, and PID 1 stands st
 """
 
 from mantlet.attack import signs
-from mantlet.attack.catalogue.inputs import LOADER_GUID
 from mantlet.attack.changes import (
+    LOADER_GUID,
     Change,
     Damage,
     EspAddon,

@@ -1,41 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run of the battery: every boot under attack, the control of each attack, and the outcome of both.
 
-Owns the order, what is run beside what, and the results that a later run takes up again. An outcome is kept
-under a digest of both builds and of the battery's own source; another image, or another battery, runs anew.
+Owns the order, and what is run beside what.
 """
 
-import hashlib
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 
 from mantlet.attack import catalogue, judge
 from mantlet.attack.changes import Change, HostileModel, Replay, Store
-from mantlet.attack.document import Outcome, outcome_from_value, outcome_to_value
+from mantlet.attack.document import Outcome
 from mantlet.attack.judge import Judgement, Verdict
 from mantlet.attack.model import Attack, Control
 from mantlet.attack.observation import Observation
-from mantlet.edge import files, output
+from mantlet.edge import output
 from mantlet.edge.attack import pace as pacing
 from mantlet.edge.attack.boot import Plan, Seen, observe
 from mantlet.edge.attack.hostile_boot import hostile_boot
+from mantlet.edge.attack.kept import Kept
 from mantlet.edge.attack.pace import Pace
 from mantlet.edge.attack.replays import replayed
 from mantlet.edge.attack.stand import Stand
-from mantlet_measure import strictjson
 from mantlet_measure.pcr import Bank
 
-_LIMIT = 1 << 20
 # Emulation on a busy machine: a root that does not come is given up after 90 seconds by PID 1.
 _PATIENCE, _MORE = 3.0, 120.0
 # A machine that stands still does so until somebody stops looking: after this much of a plain boot.
 _STANDING = 1.3
-_SOURCE = ("attack", "edge/attack")
 
 # Which controls come before the attacked boot, and which need what it measured; a limit has none.
 _FIRST = (Control.WEAKENED_BUILD, Control.OPENED)
@@ -46,17 +41,16 @@ Registers = Mapping[Bank, Mapping[int, bytes]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Battery:
-    """Two provisioned machines, where results are kept, and the ids of rules by the attack that they name."""
+    """Two provisioned machines, outcomes that are there, and the ids of rules by the attack they name."""
 
     production: Stand
     weakened: Stand
-    folder: Path
+    kept: Kept
     rules: Mapping[str, tuple[str, ...]]
 
     def run(self, attacks: Sequence[Attack], *, resume: bool, jobs: int) -> tuple[Outcome, ...]:
         """Run attacks and return their outcomes in their order. BootError when QEMU takes a machine not."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        done = {attack.id: kept for attack in attacks if resume and (kept := self._kept(attack)) is not None}
+        done = {attack.id: kept for attack in attacks if resume and (kept := self.kept.find(attack))}
         groups = catalogue.boots([attack for attack in attacks if attack.id not in done])
         if done:
             output.step(f"{len(done)} of {len(attacks)} attacks are taken from an earlier run")
@@ -111,7 +105,7 @@ class Battery:
                 control_facts=_lines((*weak[0].sign, *weak[1].observation.facts)) if weak else (),
                 seconds=round(share),
             )
-            files.write_atomic(self._path(attack), strictjson.encode(self._keyed(attack, outcome)))
+            self.kept.keep(attack, outcome)
             outcomes.append(outcome)
         return tuple(outcomes)
 
@@ -189,48 +183,9 @@ class Battery:
         standing = Store.SECURE_BOOT_OFF in changes or any(attack.stands for attack in group)
         return _STANDING * stand.plain_seconds if standing else self._patience
 
-    def _path(self, attack: Attack) -> Path:
-        return self.folder / f"{attack.id}.json"
-
-    def _keyed(self, attack: Attack, outcome: Outcome) -> dict[str, object]:
-        return {"key": self._key(attack), "outcome": outcome_to_value(outcome)}
-
-    def _kept(self, attack: Attack) -> Outcome | None:
-        """The outcome of an earlier run of the same, unless it says nothing."""
-        path = self._path(attack)
-        if not path.exists():
-            return None
-        fields = strictjson.Fields(
-            strictjson.decode(files.read(path, limit=_LIMIT, what="outcome"), what=str(path)), str(path)
-        )
-        if fields.text("key") != self._key(attack):
-            return None
-        outcome = outcome_from_value(fields.value("outcome"))
-        return None if outcome.verdict in (Verdict.NOT_RUN, Verdict.VOID) else outcome
-
-    def _key(self, attack: Attack) -> str:
-        manifests = [manifest_sha256(stand) for stand in (self.production, self.weakened)]
-        return hashlib.sha256("\n".join((*manifests, source_sha256(), attack.id)).encode()).hexdigest()
-
     def _tell(self, outcome: Outcome, progress: str) -> None:
         why = f": {outcome.reasons[0]}" if outcome.reasons else ""
         output.step(f"{progress} {outcome.id}: {outcome.verdict.value}{why}")
-
-
-def manifest_sha256(stand: Stand) -> str:
-    """The digest by which documents name a build."""
-    data = files.read(stand.built.path("measurements.json"), limit=_LIMIT, what="manifest")
-    return hashlib.sha256(data).hexdigest()
-
-
-def source_sha256() -> str:
-    """A digest of the battery's own source."""
-    found = hashlib.sha256()
-    package = Path(__file__).parents[2]
-    for folder in _SOURCE:
-        for path in sorted((package / folder).rglob("*.py")):
-            found.update(path.read_bytes())
-    return found.hexdigest()
 
 
 def by_attack(named: Iterable[tuple[str, str | None]]) -> Mapping[str, tuple[str, ...]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mantlet.attack.document import Outcome, Results
 from mantlet.edge import accelerator, process, project
-from mantlet.edge.attack.run import Battery, manifest_sha256
+from mantlet.edge.attack.kept import Kept, manifest_sha256
+from mantlet.edge.attack.run import Battery
 from mantlet.edge.attack.stand import Stand
 from mantlet.edge.image import Build
 from mantlet.edge.keys import KeyFolder
@@ -44,7 +45,8 @@ def battery(
     production, weak = stands
     production.provision(timed=True)
     weak.provision(timed=False)
-    return Battery(production=production, weakened=weak, folder=folder, rules=rules)
+    kept = Kept(folder=folder, production=production, weakened=weak)
+    return Battery(production=production, weakened=weak, kept=kept, rules=rules)
 
 
 def results(ran: Battery, outcomes: Sequence[Outcome]) -> Results:

@@ -16,8 +16,9 @@ from mantlet.attack.judge import Verdict
 from mantlet.attack.model import Attack, Control
 from mantlet.attack.observation import End, Observation
 from mantlet.edge.accelerator import Accelerator
-from mantlet.edge.attack import run
+from mantlet.edge.attack import kept, run
 from mantlet.edge.attack.boot import Plan, Seen
+from mantlet.edge.attack.kept import Kept
 from mantlet.edge.attack.run import Battery, by_attack
 from mantlet.edge.attack.stand import Stand
 from mantlet.edge.image import Build
@@ -70,7 +71,9 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 @pytest.fixture
-def battery(tmp_path: Path) -> Battery:
+def battery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Battery:
+    # The attacks here are of no family; what the source has to do with it is test_kept's matter.
+    monkeypatch.setattr(kept, "source_sha256", lambda attack: attack.id)
     stands = []
     for name in ("production", "weakened"):
         folder = tmp_path / name
@@ -87,9 +90,8 @@ def battery(tmp_path: Path) -> Battery:
             )
         )
     production, weakened = stands
-    return Battery(
-        production=production, weakened=weakened, folder=tmp_path / "results", rules={"one": ("A01", "A02")}
-    )
+    outcomes = Kept(folder=tmp_path / "results", production=production, weakened=weakened)
+    return Battery(production=production, weakened=weakened, kept=outcomes, rules={"one": ("A01", "A02")})
 
 
 def ran(battery: Battery, *attacks: Attack, resume: bool = False) -> tuple[Outcome, ...]:
