@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent of the debug image: production's stages, but the key stays within reach of whoever comes.
 
-Owns three differences: the cap is not extended, unless the credential `mantlet.cap` asks for it; the key is
-released a second time, which the TPM's log shows; lines go to a port that others read and write too. It is
-in no other image.
+Owns four differences: the cap is not extended, unless the credential `mantlet.cap` asks for it; the key is
+released a second time, which the TPM's log shows; the kernel may take modules at any time; lines go to a port
+that others read and write too. It is in no other image.
 """
 
 import os
@@ -23,6 +23,9 @@ _NO_CREDENTIALS = "/run/no-credentials"
 
 class Uncapped(boot.Boot):
     """A boot whose key can be had again."""
+
+    def require_closed_kernel(self) -> None:
+        """Go on: it stays open. The unit waits for the modules that the weights need."""
 
     def cap(self, tpm: Tpm, release: Release) -> None:
         """Release the key once more instead of closing the way to it."""

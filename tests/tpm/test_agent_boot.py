@@ -83,6 +83,7 @@ class Machine:
             (self.places.runtime, RUNTIME),
             (self.places.os_release, b'IMAGE_ID=mantlet\nIMAGE_VERSION="1"\n'),
             (self.places.firmware_log, b"firmware"),
+            (self.places.modules_disabled, b"1\n"),
             (self.places.system_log, b"\x1e" + strictjson.encode(record) + b"\n"),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,7 @@ class Boot:
                 weights = self.measure_weights(tpm, configuration)
             with ExitStack() as secrets:
                 with self._stage(Stage.UNSEAL):
+                    self.require_closed_kernel()
                     release, key = self.unseal(tpm, configuration)
                     secrets.callback(_wipe, key)
                 with self._stage(Stage.CAP):
@@ -134,6 +135,10 @@ class Boot:
         self._extend(tpm, configuration, "runtime")
         self._extend(tpm, configuration, "weights")
         return partition
+
+    def require_closed_kernel(self) -> None:
+        """See that no module comes into the kernel any more before a key does."""
+        inspection.require_closed_kernel(self._places)
 
     def unseal(self, tpm: Tpm, configuration: Configuration) -> tuple[SealedRelease, bytearray]:
         """Release the data key: with what is on the volume, or with the first good handover."""

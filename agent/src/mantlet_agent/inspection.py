@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage inspect: is this a measured boot, and is it the agent's first run in it.
+"""Is this a measured boot, is it the agent's first run in it, and is its kernel closed before a key comes.
 
-Owns the conditions on the TPM and on the logs. They catch a machine that could never prove anything; whether
-the measurements are the right ones is for the TPM's policy and for the verifier.
+Owns the conditions on the TPM, on the logs and on the kernel. They catch a machine that could never prove
+anything; whether the measurements are the right ones is for the TPM's policy and for the verifier.
 """
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mantlet_agent import files
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 _LOG_LIMIT = 1 << 20
 _FIRST_PHASE = b"enter-initrd"
+# The agent starts beside systemd-modules-load and systemd-sysctl, which have long ended when it comes to ask.
+_CLOSING_SECONDS = 60.0
+_POLL_SECONDS = 0.05
 
 
 def inspect_tpm(tpm: Tpm) -> None:
@@ -53,6 +58,21 @@ def copy_logs(places: Places) -> None:
         raise StageError(Code.PHASE_ABSENT)
     files.write(places.firmware_log_copy, firmware, mode=0o644)
     files.write(places.system_log_copy, system, mode=0o644)
+
+
+def require_closed_kernel(places: Places, *, seconds: float = _CLOSING_SECONDS) -> None:
+    """Wait until the kernel takes no module any more: those of the weights are there, and no other comes.
+
+    StageError, when it still takes some after `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(OSError):
+            if places.modules_disabled.read_bytes() == b"1\n":
+                return
+        if time.monotonic() >= deadline:
+            raise StageError(Code.KERNEL_OPEN, f"{places.modules_disabled}: not 1 after {seconds} s")
+        time.sleep(_POLL_SECONDS)
 
 
 def _read(path: Path, absent: Code) -> bytes:

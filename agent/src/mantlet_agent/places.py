@@ -43,6 +43,11 @@ class Places:
         return self.root / "proc"
 
     @property
+    def modules_disabled(self) -> Path:
+        """Whether the kernel takes no module any more: `1` for good."""
+        return self.proc / "sys/kernel/modules_disabled"
+
+    @property
     def notify(self) -> Path:
         """Where systemd hears from services."""
         return self.root / "run/systemd/notify"

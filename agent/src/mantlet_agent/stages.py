@@ -65,6 +65,7 @@ class Code(StrEnum):
     WEIGHTS_TRUNCATED = "weights-truncated"
     WEIGHTS_GROWN = "weights-grown"
 
+    KERNEL_OPEN = "kernel-open"
     SEALED_KEY_MALFORMED = "sealed-key-malformed"
     SEALED_KEY_FOREIGN = "sealed-key-foreign"
     POLICY_KEY_FOREIGN = "policy-key-foreign"
@@ -124,6 +125,7 @@ MEANINGS: Mapping[Code, str] = MappingProxyType(
         Code.WEIGHTS_AMBIGUOUS: "More than one partition is named mantlet-weights.",
         Code.WEIGHTS_TRUNCATED: "The weights partition is smaller than the deployment document says.",
         Code.WEIGHTS_GROWN: "The weights partition is larger than the deployment document says.",
+        Code.KERNEL_OPEN: "The kernel still takes modules, long after the last one was due.",
         Code.SEALED_KEY_MALFORMED: "The sealed key, or its slot, breaks its format.",
         Code.SEALED_KEY_FOREIGN: "The sealed key is another model's, or is wrapped for another TPM.",
         Code.POLICY_KEY_FOREIGN: "The deployment document names another policy key than the sealed key.",
