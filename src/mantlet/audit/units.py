@@ -40,6 +40,7 @@ _STARTING = frozenset(
 _FOLDERS = ("wants", "requires", "upholds")
 # What the default target of each needs without saying so (systemd.service(5), *Default Dependencies*).
 _IMPLIED = ("sysinit.target", "basic.target")
+_DEVICE = ".device"
 _TRIGGERS = (".socket", ".path", ".timer", ".automount")
 
 
@@ -93,6 +94,18 @@ class Units:
         first = "initrd.target" if self.tree.name.startswith(INITRD) else "default.target"
         return self.following(first, *_IMPLIED)
 
+    def of_devices(self) -> Iterator[tuple[str, str]]:
+        """Yield each unit that a device's unit starts, and the path that says so (systemd.device(5))."""
+        for folder, paths in sorted(self.dropped.items()):
+            owner, _, kind = folder.rpartition(".")
+            if not owner.endswith(_DEVICE):
+                continue
+            for path in paths:
+                if kind in _FOLDERS:
+                    yield path.rsplit("/", 1)[1], path
+                elif kind == "d" and path.endswith((".conf", _DEVICE)):
+                    yield from ((name, path) for name in self._named(path))
+
     def following(self, *names: str) -> frozenset[str]:
         """Return the names of all units that are started when these are, themselves among them."""
         waiting = [*names]
@@ -114,6 +127,11 @@ class Units:
                 yield from (path.rsplit("/", 1)[1] for path in self.dropped.get(f"{owner}.{kind}", ()))
         if name.endswith(_TRIGGERS):
             yield f"{name.rsplit('.', 1)[0]}.service"
+
+    def _named(self, path: str) -> Iterator[str]:
+        for setting in self.tree.settings(path):
+            if setting.name in _STARTING:
+                yield from setting.value.split()
 
     def _is_masked(self, path: str) -> bool:
         return self.tree.is_masked(path) or self.tree.resolve(path) is None
@@ -141,6 +159,9 @@ def of(tree: Tree, folders: tuple[str, ...] = UNIT_FOLDERS) -> Units:
             parts = path[len(place) + 1 :].split("/")
             if len(parts) == 1 and parts[0].rpartition(".")[2] in KINDS:
                 files.setdefault(parts[0], path)
+            elif len(parts) == 1 and parts[0].endswith(_DEVICE):
+                # A device's unit is made by the device; a file of its name adds to it, as its drop-ins do.
+                dropped.setdefault(f"{parts[0]}.d", {}).setdefault("", path)
             elif len(parts) == 2:
                 dropped.setdefault(parts[0], {}).setdefault(parts[1], path)
     return Units(

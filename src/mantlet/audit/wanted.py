@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Units that a device starts when it comes: those that udev's rules have it want, and what these start.
+"""Units that a device starts when it comes: by udev's rules or by its own unit, and what these start.
 
 Follows systemd.device(5). Whoever gives the machine its devices decides whether they start, and so they count
 where a unit should not be started, and do not where one has to be. What a device names itself is in nobody's
@@ -14,7 +14,7 @@ _MANAGER = "user@.service"
 
 
 def by_devices(found: Units) -> dict[str, str]:
-    """Return the system's units that devices start beside a boot's, each with the rules that want it."""
+    """Return the system's units that devices start beside a boot's, each with the file that says so."""
     started = found.started()
     return {name: rules for name, rules in _following(found, user=False).items() if name not in started}
 
@@ -30,15 +30,15 @@ def by_devices_of_users(found: Units) -> dict[str, str]:
 
 
 def said(rules: str) -> str:
-    """Say of a unit that devices start, in a finding, which file of rules has them do so."""
+    """Say of a unit that devices start, in a finding, which file has them do so."""
     return f"which {rules} has a device want"
 
 
 def _following(found: Units, *, user: bool) -> dict[str, str]:
+    ruled = ((want.unit, want.rules) for want in udev.wants(found.tree) if want.known and want.user == user)
     first: dict[str, str] = {}
-    for want in udev.wants(found.tree):
-        if want.known and want.user == user:
-            first.setdefault(want.unit, want.rules)
+    for unit, rules in (*ruled, *found.of_devices()):
+        first.setdefault(unit, rules)
     wanted: dict[str, str] = {}
     for unit, rules in first.items():
         for name in sorted(found.following(unit, *_instances(found, unit))):

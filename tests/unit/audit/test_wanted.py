@@ -192,3 +192,38 @@ def test_a_program_that_is_not_there_or_not_run_is_no_finding(setting: str) -> N
         "/usr/bin/tool": program(),
     }
     assert CHECKS["device-programs"](image(files), POLICY) == ()
+
+
+ETC = "/etc/systemd/system"
+
+
+@pytest.mark.parametrize(
+    ("held", "by"),
+    [
+        (
+            {f"{ETC}/dev-a.device.wants/a.service": link("/usr/lib/systemd/system/a.service")},
+            "wants/a.service",
+        ),
+        ({f"{ETC}/dev-a.device.requires/a.service": link(f"{SYSTEM}/a.service")}, "requires/a.service"),
+        ({f"{SYSTEM}/dev-a.device.upholds/a.service": link("../a.service")}, "upholds/a.service"),
+        ({f"{ETC}/dev-a.device.d/1.conf": file("[Unit]\nWants=b.service a.service\n")}, "d/1.conf"),
+        ({f"{ETC}/dev-a.device": file("[Unit]\nBindsTo=a.service\n")}, "dev-a.device"),
+    ],
+)
+def test_a_unit_of_a_device_starts_what_it_pulls_in(held: dict[str, Node], by: str) -> None:
+    found = wanted.by_devices(units.of(tree("root", {f"{SYSTEM}/a.service": file(UNIT), **held}, None)))
+    assert list(found) == ["a.service"]
+    assert found["a.service"].endswith(by)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {f"{ETC}/dev-a.device.wants/a.service": link("/dev/null")},
+        {f"{ETC}/dev-a.device.d/1.conf": file("[Unit]\nAfter=a.service\n")},
+        {f"{ETC}/dev-a.device.d/1.txt": file("[Unit]\nWants=a.service\n")},
+        {f"{ETC}/dev-a.mount.wants/a.service": link(f"{SYSTEM}/a.service")},
+    ],
+)
+def test_what_is_masked_or_pulls_nothing_in_starts_nothing(held: dict[str, Node]) -> None:
+    assert wanted.by_devices(units.of(tree("root", {f"{SYSTEM}/a.service": file(UNIT), **held}, None))) == {}
