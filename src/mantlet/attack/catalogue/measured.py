@@ -167,7 +167,8 @@ ATTACKS: tuple[Attack, ...] = (
         title="All variables of the firmware lost, but the keys",
         # The stub makes a secret only where the firmware has a source of random numbers.
         changes=(Store.FRESH, Qemu(("-device", "virtio-rng-pci"))),
-        opening=(EspFile("loader/boot-secret-mixin", bytes(32)),),
+        # It derives one from a mixin of its size, and only where it has put a seed into the seed table.
+        opening=(EspFile("loader/boot-secret-mixin", bytes(32)), EspFile("loader/random-seed", bytes(32))),
         sign=signs.moved(9),
         control=Control.OPENED,
     ),
