@@ -6,6 +6,7 @@ machines read real ones, and do what comes after the cap.
 """
 
 import dataclasses
+import functools
 import hashlib
 import os
 import threading
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tpm2_pytss import ESYS_TR, TSS2_Exception
 
 from mantlet.weights.seal import SealedModel
-from mantlet_agent import block, boot, inbox, serve, stages
+from mantlet_agent import block, boot, inbox, inspection, serve, stages
 from mantlet_agent.block import Partition
 from mantlet_agent.places import Places
 from mantlet_agent.record import Recorder
@@ -432,6 +433,17 @@ def test_a_truncated_weights_disk_is_refused(
 ) -> None:
     machine.disk("vdc1", "mantlet-weights", bytes(MODEL.size - 512))
     assert refused(machine, tpm, monkeypatch) == "mantlet weights weights-truncated"
+
+
+def test_a_kernel_that_goes_on_taking_modules_is_not_asked_for_a_key(
+    machine: Machine, tpm: Tpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.provision(machine.provide(tpm))
+    machine.places.modules_disabled.write_bytes(b"0\n")
+    at_once = functools.partial(inspection.require_closed_kernel, seconds=0.0)
+    monkeypatch.setattr(inspection, "require_closed_kernel", at_once)
+    monkeypatch.setattr(boot.Boot, "unseal", lambda *_: pytest.fail("the key was asked for"))
+    assert refused(machine, tpm, monkeypatch) == "mantlet unseal kernel-open"
 
 
 def test_a_machine_without_a_system_log_is_refused(

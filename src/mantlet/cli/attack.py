@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     battery = site.battery(arguments.build or image.latest(), weakened, weakened_keys=keys, rules=rules)
     outcomes = battery.run(attacks, resume=arguments.resume, jobs=arguments.jobs)
     results = site.results(battery, outcomes)
-    target = arguments.output or battery.kept.folder / "attacks.json"
+    target = arguments.output or battery.folder / "attacks.json"
     files.write_atomic(target, document.encode(results))
     output.step(f"Wrote {target}")
     _print(results, as_json=arguments.json)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 
 from mantlet.attack import catalogue, judge
@@ -41,12 +42,17 @@ Registers = Mapping[Bank, Mapping[int, bytes]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Battery:
-    """Two provisioned machines, outcomes that are there, and the ids of rules by the attack they name."""
+    """Two provisioned machines, where outcomes are kept, and the ids of rules by the attack they name."""
 
     production: Stand
     weakened: Stand
-    kept: Kept
+    folder: Path
     rules: Mapping[str, tuple[str, ...]]
+
+    @property
+    def kept(self) -> Kept:
+        """The outcomes of attacks on these two machines' builds."""
+        return Kept(folder=self.folder, production=self.production, weakened=self.weakened)
 
     def run(self, attacks: Sequence[Attack], *, resume: bool, jobs: int) -> tuple[Outcome, ...]:
         """Run attacks and return their outcomes in their order. BootError when QEMU takes a machine not."""

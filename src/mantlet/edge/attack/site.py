@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mantlet.attack.document import Outcome, Results
 from mantlet.edge import accelerator, process, project
-from mantlet.edge.attack.kept import Kept, manifest_sha256
+from mantlet.edge.attack.kept import manifest_sha256
 from mantlet.edge.attack.run import Battery
 from mantlet.edge.attack.stand import Stand
 from mantlet.edge.image import Build
@@ -45,8 +45,7 @@ def battery(
     production, weak = stands
     production.provision(timed=True)
     weak.provision(timed=False)
-    kept = Kept(folder=folder, production=production, weakened=weak)
-    return Battery(production=production, weakened=weak, kept=kept, rules=rules)
+    return Battery(production=production, weakened=weak, folder=folder, rules=rules)
 
 
 def results(ran: Battery, outcomes: Sequence[Outcome]) -> Results:

@@ -18,7 +18,6 @@ from mantlet.attack.observation import End, Observation
 from mantlet.edge.accelerator import Accelerator
 from mantlet.edge.attack import kept, run
 from mantlet.edge.attack.boot import Plan, Seen
-from mantlet.edge.attack.kept import Kept
 from mantlet.edge.attack.run import Battery, by_attack
 from mantlet.edge.attack.stand import Stand
 from mantlet.edge.image import Build
@@ -90,8 +89,9 @@ def battery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Battery:
             )
         )
     production, weakened = stands
-    outcomes = Kept(folder=tmp_path / "results", production=production, weakened=weakened)
-    return Battery(production=production, weakened=weakened, kept=outcomes, rules={"one": ("A01", "A02")})
+    return Battery(
+        production=production, weakened=weakened, folder=tmp_path / "results", rules={"one": ("A01", "A02")}
+    )
 
 
 def ran(battery: Battery, *attacks: Attack, resume: bool = False) -> tuple[Outcome, ...]:
