@@ -20,6 +20,7 @@ from mantlet_measure import strictjson
 ROOT = Path(__file__).resolve().parents[3]
 UNITS = ROOT / "agent" / "units"
 FRONT = ROOT / "image/mkosi.extra/etc/nginx/nginx.conf.j2"
+NETWORK = ROOT / "image/mkosi.extra/usr/lib/systemd/system/systemd-networkd.service.d/50-mantlet.conf"
 # systemd-analyze counts in tenths.
 LIMITS = {
     "mantlet-boot.service": 40,
@@ -143,7 +144,7 @@ def test_nothing_that_answers_starts_before_the_fuse_watches(rendered: Path, nam
 
 
 def test_the_network_starts_after_the_fuse_watches_and_nothing_after_the_front(rendered: Path) -> None:
-    assert "systemd-networkd.service" in Unit(rendered / "mantlet-fuse.service").settings["Before"]
+    assert "mantlet-fuse.service" in Unit(NETWORK).settings["After"]
     assert "systemd-networkd.service" in Unit(rendered / "mantlet-front.service").settings["After"]
 
 
