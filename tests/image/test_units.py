@@ -19,6 +19,7 @@ ENABLED = {
         "multi-user.target.wants": {
             "mantlet-boot.service",
             "mantlet-fuse.service",
+            "mantlet-serve.service",
         },
         "sockets.target.wants": {
             "systemd-journald-dev-log.socket",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The serve process: answers the front over a Unix socket, one connection after the other.
 
-Owns the socket, the connection to the TPM and the reading of what `boot` has left. One thread: the TPM
-answers one question at a time, an ESAPI context belongs to one thread, and the front sends whole requests and
-takes whole answers.
+Owns the socket, the connection to the TPM and the reading of what `boot` has left. It starts with the machine
+and loads its program; it listens, and asks the TPM for something, once `boot` lets evidence be asked for. One
+thread: the TPM answers one question at a time, an ESAPI context belongs to one thread, and the front sends
+whole requests and takes whole answers.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _WORD_LIMIT = 64
 # udev gives the TPM's node to this user's group some time after the process starts.
 _TPM_SECONDS = 60.0
 _POLL_SECONDS = 0.2
+_TURN_SECONDS = 0.05
 
 
 class TpmWitness:
@@ -133,14 +135,25 @@ def _listen(places: Places) -> socket.socket:
     return listener
 
 
-def _open_attester() -> Attester:
+def _load_attester() -> Callable[[], Attester]:
+    """Load the TPM's library, which takes longer than all else here; return what opens the TPM with it."""
     from mantlet_agent.attest import Attester
     from mantlet_agent.tpm import Tpm
 
+    return lambda: Attester(Tpm.open(TCTI))
+
+
+def wait_for_turn(places: Places) -> None:
+    """Wait until `boot` has made this boot's TLS key: before it does, nobody can ask."""
+    while not places.tls_spki.exists():
+        time.sleep(_TURN_SECONDS)
+
+
+def _opened(open_attester: Callable[[], Attester]) -> Attester:
     deadline = time.monotonic() + _TPM_SECONDS
     while True:
         try:
-            return Attester(Tpm.open(TCTI))
+            return open_attester()
         except StageError:
             if time.monotonic() > deadline:
                 raise
@@ -161,9 +174,11 @@ def main() -> int:
     """Serve on the machine this runs on."""
     sys.tracebacklimit = 0
     places = Places()
+    open_attester = _load_attester()
+    wait_for_turn(places)
     listener = _listen(places)
     try:
-        witness = TpmWitness(_open_attester(), places)
+        witness = TpmWitness(_opened(open_attester), places)
     except StageError:
         return 1
     routes = Routes(
