@@ -23,7 +23,7 @@ from tpm2_pytss import ESYS_TR, TSS2_Exception
 from mantlet.weights.seal import SealedModel
 from mantlet_agent import block, boot, inbox, inspection, serve, stages
 from mantlet_agent.block import Partition
-from mantlet_agent.places import Places
+from mantlet_agent.places import FRONT_UID, Places
 from mantlet_agent.record import Recorder
 from mantlet_agent.stages import Code, Stage, StageError, State
 from mantlet_agent.tpm import Tpm
@@ -35,6 +35,7 @@ from mantlet_measure.epoch_counter import EpochCounter
 from mantlet_measure.handover import Handover
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank, replay
 from mantlet_measure.words import agent_events
+from tests import sockets
 from tests.sealing import Owner
 
 MODEL = Model(
@@ -85,6 +86,7 @@ class Machine:
             (self.places.os_release, b'IMAGE_ID=mantlet\nIMAGE_VERSION="1"\n'),
             (self.places.firmware_log, b"firmware"),
             (self.places.modules_disabled, b"1\n"),
+            (self.places.tcp_sockets, sockets.told(user=FRONT_UID)),
             (self.places.system_log, b"\x1e" + strictjson.encode(record) + b"\n"),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)

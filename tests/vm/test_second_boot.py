@@ -8,6 +8,7 @@ from mantlet.edge.attack.tpm_trace import Trace
 from mantlet.edge.machine import Line
 from mantlet_measure.evidence import State
 from mantlet_measure.pcr import BANKS, ENFORCED, Bank
+from mantlet_measure.words import CAP
 from tests.vm.watch import Boot, Watch
 
 pytestmark = pytest.mark.vm
@@ -31,6 +32,13 @@ def test_no_enforced_register_drifts(first: Boot, second: Watch, bank: Bank) -> 
 def test_the_tpm_releases_the_key_once_more_and_once_only(second: Watch) -> None:
     results = Trace(second.machine.trace).results(tpm_trace.UNSEAL)
     assert results == [tpm_trace.SUCCESS, tpm_trace.POLICY_FAIL_OF_SESSION_1]
+
+
+def test_the_evidence_process_asks_the_tpm_nothing_before_the_cap(second: Watch) -> None:
+    trace = Trace(second.machine.trace)
+    # It makes its key first of all, and nobody else makes one.
+    (made,) = trace.places(tpm_trace.CREATE_PRIMARY)
+    assert made > trace.place_of_word(CAP)
 
 
 def test_the_tls_key_is_a_new_one_and_the_attestation_key_the_same(first: Boot, second: Watch) -> None:

@@ -109,7 +109,7 @@ class Boot:
             return
         front.make_key(self._places)
         command.start({**units, **front.UNITS})
-        front.wait_for_evidence(self._places)
+        front.wait_for_answers(self._places)
         self._reachable = True
 
     def _open_tpm(self) -> Tpm:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TCTI = "device:/dev/tpmrm0"
-SERVE_UID = 931  # agent/units/mantlet.sysusers
+SERVE_UID, FRONT_UID = 931, 932  # agent/units/mantlet.sysusers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +111,11 @@ class Places:
     def evidence_socket(self) -> Path:
         """Where `serve` listens for the front."""
         return self.root / "run/mantlet-serve/evidence.sock"
+
+    @property
+    def tcp_sockets(self) -> Path:
+        """What the kernel tells of the machine's IPv4 TCP sockets."""
+        return self.root / "proc/net/tcp"
 
     @property
     def fuse_word(self) -> Path:

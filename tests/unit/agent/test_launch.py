@@ -14,10 +14,11 @@ import pytest
 from mantlet_agent import boot, command, configuration, front, health, kernel, launch
 from mantlet_agent.block import Partition
 from mantlet_agent.configuration import Runtime
-from mantlet_agent.places import Places
+from mantlet_agent.places import FRONT_UID, SERVE_UID, Places
 from mantlet_agent.stages import Code, StageError
 from mantlet_measure import strictjson
 from mantlet_measure.deployment import Model
+from tests import sockets
 
 MODEL = Model(
     id="tiny",
@@ -164,19 +165,56 @@ def test_a_power_off_is_blamed_on_what_was_waited_for(
         health.require(places.evidence_socket, "/", seconds=1, failed=Code.EVIDENCE_FAILED)
 
 
-def test_the_front_has_the_only_copy_of_its_key_once_evidence_is_waited_for(
+def test_the_front_has_the_only_copy_of_its_key_once_its_answers_are_waited_for(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places.private.mkdir()
+    tell_of_sockets(places, sockets.told(user=FRONT_UID))
     front.make_key(places)
     assert places.tls_key.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
     asked: list[tuple[Path, str]] = []
     monkeypatch.setattr(
         "mantlet_agent.health.status_line", lambda *question: asked.append(question) or b"HTTP/1.1 200 OK"
     )
-    front.wait_for_evidence(places)
+    front.wait_for_answers(places)
     assert not places.tls_key.exists()
     assert asked == [(places.evidence_socket, "/.well-known/mantlet/status")]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        sockets.told(user=FRONT_UID, state="01"),
+        sockets.told(user=SERVE_UID),
+        sockets.told(user=FRONT_UID).splitlines(keepends=True)[0],
+    ],
+    ids=["connected", "another's", "none"],
+)
+def test_a_front_that_does_not_listen_is_refused(
+    places: Places, monkeypatch: pytest.MonkeyPatch, found: bytes
+) -> None:
+    tell_of_sockets(places, found)
+    monkeypatch.setattr("mantlet_agent.health.status_line", lambda *_question: b"HTTP/1.1 200 OK")
+    monkeypatch.setattr("mantlet_agent.front._FRONT_SECONDS", 0.0)
+    with refused(Code.FRONT_FAILED):
+        front.wait_for_answers(places)
+
+
+def test_a_front_that_listens_a_little_later_is_waited_for(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_of_sockets(places, sockets.told(user=SERVE_UID))
+    monkeypatch.setattr("mantlet_agent.health.status_line", lambda *_question: b"HTTP/1.1 200 OK")
+    monkeypatch.setattr(
+        "mantlet_agent.front.time.sleep",
+        lambda _seconds: tell_of_sockets(places, sockets.told(user=FRONT_UID)),
+    )
+    front.wait_for_answers(places)
+
+
+def tell_of_sockets(places: Places, content: bytes) -> None:
+    places.tcp_sockets.parent.mkdir(parents=True, exist_ok=True)
+    places.tcp_sockets.write_bytes(content)
 
 
 def test_a_model_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 from mantlet.edge import recipe
 from mantlet.edge.tools import ToolsTree
 from mantlet_agent import configuration, fuse, fuse_list
-from mantlet_agent.places import SERVE_UID, Places
+from mantlet_agent.places import FRONT_UID, SERVE_UID, Places
 from mantlet_measure import strictjson
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -172,10 +172,10 @@ def test_the_privileged_stages_keep_the_machines_mount_namespace(rendered: Path)
     assert [name for name in settings if makes_namespace.match(name)] == []
 
 
-def test_the_user_that_boot_takes_sealed_keys_from_is_the_one_that_serves() -> None:
+def test_the_users_that_boot_knows_by_number_are_those_of_evidence_and_front() -> None:
     lines = (line.split() for line in (UNITS / "mantlet.sysusers").read_text().splitlines())
     numbers = {fields[1]: fields[2].split(":")[0] for fields in lines if fields and fields[0] == "u"}
-    assert numbers["mantlet-serve"] == str(SERVE_UID)
+    assert (numbers["mantlet-serve"], numbers["mantlet-front"]) == (str(SERVE_UID), str(FRONT_UID))
 
 
 def test_the_runtime_hears_a_unix_socket_and_its_command_line_is_the_policys(rendered: Path) -> None:
