@@ -101,12 +101,13 @@ class Boot:
         return _Running(self._recorder, stage, state=state)
 
     def _start(self, units: Mapping[str, Code]) -> None:
-        """Start units; with the first of them, what answers for evidence, whose key is made by then."""
+        """Start units; with the first of them, what answers for evidence: until then there is no network."""
         from mantlet_agent import command, front
 
         if self._reachable:
             command.start(units)
             return
+        front.make_key(self._places)
         command.start({**units, **front.UNITS})
         front.wait_for_answers(self._places)
         self._reachable = True
@@ -140,18 +141,13 @@ class Boot:
         inspection.require_closed_kernel(self._places)
 
     def unseal(self, tpm: Tpm, configuration: Configuration) -> tuple[SealedRelease, bytearray]:
-        """Release the data key: with what is on the volume, or with the first good handover.
-
-        Only for the second there is a network before the cap.
-        """
-        from mantlet_agent import front
+        """Release the data key: with what is on the volume, or with the first good handover."""
         from mantlet_agent.configuration import read_sealed_key
 
         deployment = configuration.deployment
         blob = read_sealed_key(configuration.volume)
         if blob is not None:
             return _release(tpm, deployment, _on_volume(configuration.volume, blob))
-        front.make_key(self._places)
         self._start({})
         inspection.copy_logs(self._places)
         self._recorder.conclude(Stage.UNSEAL, Code.AWAITING_KEY, state=State.AWAITING_KEY)
@@ -188,14 +184,11 @@ class Boot:
         self._recorder.note(Stage.SERVE, code, state=State.SERVING)
 
     def _launch(self, configuration: Configuration, weights: Partition | None, key: bytearray) -> None:
-        from mantlet_agent import command, front, launch
+        from mantlet_agent import launch
 
-        if not self._reachable:
-            # Evidence and network come while the weights are opened, and the runtime loads its model.
-            front.make_key(self._places)
-            command.begin(front.UNITS)
         model = configuration.deployment.model
         watch = launch.open_weights(self._places, weights, model, key)
+        # Side by side: the runtime loads its model while the evidence process loads the TPM's library.
         self._start(launch.runtime_unit(self._places, model))
         launch.wait_for_runtime(configuration.runtime, watch)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one door through which the agent starts another program, and the orders that go through it.
+"""The one door through which the agent starts another program, and the two orders that go through it.
 
 Owns the calls of systemctl: no shell, an empty environment, no input, no output. All else the agent asks of
 the kernel itself, so that there is no command line for a secret to be on.
@@ -13,15 +13,6 @@ from mantlet_agent.stages import Code, StageError, blamed
 _SYSTEMCTL = "/usr/bin/systemctl"
 
 
-def begin(units: Mapping[str, Code]) -> None:
-    """Have units start and go on; who needs them calls `start`. StageError with the first one's code."""
-    first = next(iter(units.values()))
-    with blamed(first):
-        exit_code = _systemctl("start", *units, options=("--no-block",))
-    if exit_code != 0:
-        raise StageError(first, f"systemctl start --no-block {' '.join(units)}: exit code {exit_code}")
-
-
 def start(units: Mapping[str, Code]) -> None:
     """Start units side by side, wait for their jobs. StageError with the code of one that failed."""
     first = next(iter(units.values()))
@@ -33,8 +24,8 @@ def start(units: Mapping[str, Code]) -> None:
         raise StageError(code, f"systemctl start {' '.join(units)}: exit code {exit_code}")
 
 
-def _systemctl(verb: str, *units: str, options: tuple[str, ...] = ()) -> int:
-    return _run(_SYSTEMCTL, verb, "--quiet", "--no-ask-password", *options, *units)
+def _systemctl(verb: str, *units: str) -> int:
+    return _run(_SYSTEMCTL, verb, "--quiet", "--no-ask-password", *units)
 
 
 def _run(*argv: str) -> int:

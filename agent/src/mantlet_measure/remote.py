@@ -8,6 +8,7 @@ of authorities. It opens no connection; `mantlet_agent.fetch` does.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from mantlet_measure.strictjson import Fields, base64_text
 
@@ -54,9 +55,6 @@ class Remote:
 
 def remote_from_fields(fields: Fields) -> Remote:
     """Decode a `fetch` object, all of it. DecodeError on anything that is not one."""
-    # Few documents have one, and every boot would wait for the module.
-    from ipaddress import IPv4Address
-
     authorities = fields.sequence("authorities", limit=AUTHORITIES_LIMIT)
     remote = Remote(
         url=fields.text("url", pattern=URL_PATTERN),

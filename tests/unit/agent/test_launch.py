@@ -147,16 +147,6 @@ def test_of_units_that_start_together_the_one_that_failed_is_named(
     assert asked[0] == ("start", "--quiet", "--no-ask-password", *front.UNITS)
 
 
-def test_units_that_begin_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr("mantlet_agent.command._run", lambda *argv: asked.append(argv[1:]) or 0)
-    command.begin(front.UNITS)
-    assert asked == [("start", "--quiet", "--no-ask-password", "--no-block", *front.UNITS)]
-    monkeypatch.setattr("mantlet_agent.command._run", lambda *_argv: 1)
-    with refused(Code.EVIDENCE_FAILED):
-        command.begin(front.UNITS)
-
-
 def test_a_start_that_failed_is_refused_though_all_units_are_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mantlet_agent.command._run", lambda *argv: int(argv[1] == "start"))
     with refused(Code.EVIDENCE_FAILED):
