@@ -98,12 +98,13 @@ class Rig:
         return (debug_image.OPTION,) if self.kind is Profile.DEBUG else ()
 
     def hardware(self, site: Site) -> Hardware:
-        """A machine with the build's disk and the site's."""
+        """A machine with the build's disk and the site's. One processor: another boots beside it."""
         return Hardware(
             disk=self.built.path("disk.raw"),
             variables=self.built.path("OVMF_VARS.fd"),
             deployment=site.deployment,
             weights=site.weights,
+            processors=1,
         )
 
     def boot(self, site: Site, hardware: Hardware | None = None) -> Machine:
