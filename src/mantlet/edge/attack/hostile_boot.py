@@ -19,8 +19,9 @@ from mantlet.edge.attack.guest_memory import GuestMemory
 from mantlet.edge.attack.heard import beside_lines
 from mantlet.edge.attack.hostile_models import hostile
 from mantlet.edge.attack.stand import Stand
-from mantlet.edge.bench.provisioning import AWAITING_KEY, SERVING
+from mantlet.edge.bench.provisioning import AWAITING_KEY, SERVING, Provisioning
 from mantlet.edge.machine import Machine
+from mantlet_measure.errors import MantletError
 from mantlet_measure.pcr import Bank
 
 _POLL = 0.5
@@ -29,7 +30,8 @@ _POLL = 0.5
 def hostile_boot(stand: Stand, lie: str, *, bound: float) -> Seen:
     """Provision a new machine of the stand's build with a hostile model; watch it until it serves or is off.
 
-    bound: seconds from power-on after which it is said to stay on.
+    bound: seconds from power-on after which it is said to stay on. A machine that does not take its key was
+    not attacked: what the model's probe would find is not run.
     """
     # Unix sockets have short names only.
     with tempfile.TemporaryDirectory(prefix="mantlet-") as name:
@@ -46,9 +48,8 @@ def hostile_boot(stand: Stand, lie: str, *, bound: float) -> Seen:
         )
         machine = stand.machine(folder / "machine", hardware)
         with machine:
-            machine.wait_for(AWAITING_KEY, seconds=bound)
-            provisioning.seal(machine)
-            end = _end(machine, bound)
+            not_run = _provision(machine, provisioning, bound)
+            end = _end(machine, bound if not not_run else 0.0)
             seconds = machine.elapsed
         cores = list(GuestMemory(folder / MEMORY).find(CORE))
         codes, registers = measured(machine)
@@ -60,8 +61,19 @@ def hostile_boot(stand: Stand, lie: str, *, bound: float) -> Seen:
             registers=registers.get(Bank.SHA256, {}),
             heard={"serial0": beside_lines(machine)},
             found={MEMORY: (f"{len(cores)} cores are in memory",) if cores else ()},
+            not_run=not_run,
         )
         return Seen(observation=observation, registers=registers)
+
+
+def _provision(machine: Machine, provisioning: Provisioning, bound: float) -> dict[str, str]:
+    """Hand the key over; return why nothing can be tried, by probe, when the machine does not come so far."""
+    try:
+        machine.wait_for(AWAITING_KEY, seconds=bound)
+        provisioning.seal(machine)
+    except MantletError as error:
+        return {MEMORY: f"the machine was not provisioned: {error.message}"}
+    return {}
 
 
 def _end(machine: Machine, bound: float) -> End:
