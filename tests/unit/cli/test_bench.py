@@ -129,6 +129,7 @@ def test_the_reference_enables_nothing_of_ours_and_keeps_the_rest(tmp_path: Path
     assert {Path(line).name for line in removed} == {
         "mantlet-boot.service",
         "mantlet-fuse.service",
+        "mantlet-serve.service",
         "mantlet.conf",
     }
     preset = recipe / "mkosi.extra/usr/lib/systemd/system-preset/00-mantlet.preset"
