@@ -27,7 +27,8 @@ class Outcome:
 
     verdict: of both boots together; control: what was weaker, and `control_verdict`: how that boot ended, or
     None where there is none; reasons: of a breach, a void control or what was not run; facts and
-    control_facts: what the boots showed; seconds: of its own share of its boot.
+    control_facts: what the boots showed; seconds: its share of the attacked boot, from power-on to the last
+    look; control_seconds: of all else that the attack took.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Outcome:
     facts: tuple[str, ...]
     control_facts: tuple[str, ...]
     seconds: int
+    control_seconds: int
 
     @property
     def evidence(self) -> str:
@@ -91,7 +93,11 @@ def to_value(results: Results) -> dict[str, object]:
 
 def outcome_to_value(outcome: Outcome) -> dict[str, object]:
     """Return one outcome as JSON."""
-    control: dict[str, object] = {"kind": outcome.control, "facts": list(outcome.control_facts)}
+    control: dict[str, object] = {
+        "kind": outcome.control,
+        "facts": list(outcome.control_facts),
+        "seconds": outcome.control_seconds,
+    }
     if outcome.control_verdict is not None:
         control["verdict"] = outcome.control_verdict.value
     return {
@@ -151,6 +157,7 @@ def outcome_from_value(value: object) -> Outcome:
         facts=_texts(fields, "facts", _LINE),
         control_facts=_texts(control, "facts", _LINE),
         seconds=fields.integer("seconds", 0, 1 << 20),
+        control_seconds=control.integer("seconds", 0, 1 << 20),
     )
     found = fields.text("evidence_sha256", pattern=_DIGEST)
     control.done()

@@ -3,7 +3,7 @@
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mantlet.attack import catalogue, document
@@ -15,7 +15,7 @@ from mantlet.edge.attack import site
 from mantlet.edge.attack.run import by_attack
 from mantlet.edge.profile import Profile
 
-# Each attack may take so many plain boots, its control included in neither.
+# The boot of an attack may take so many plain boots; the control is another.
 _BOUND = 1.3
 
 
@@ -101,12 +101,21 @@ def _print(results: Results, *, as_json: bool) -> None:
         verdict: sum(outcome.verdict is verdict for outcome in results.outcomes) for verdict in Verdict
     }
     output.result(", ".join(f"{count} {verdict.value}" for verdict, count in counted.items() if count))
-    mean = sum(outcome.seconds for outcome in results.outcomes) / len(results.outcomes)
-    ratio = mean / max(results.plain_seconds, 1)
-    output.result(
-        f"{mean:.0f} s an attack with its control, {ratio:.2f} plain boots of {results.plain_seconds} s "
-        f"(bound {_BOUND})"
+    for line in _pace(results):
+        output.result(line)
+
+
+def _pace(results: Results) -> Iterator[str]:
+    """Say how long attacks took, in plain boots, and which took longer than they may."""
+    plain, count = max(results.plain_seconds, 1), len(results.outcomes)
+    mean = sum(outcome.seconds for outcome in results.outcomes) / count
+    control = sum(outcome.control_seconds for outcome in results.outcomes) / count
+    yield (
+        f"{mean:.0f} s an attack, {mean / plain:.2f} plain boots of {results.plain_seconds} s; "
+        f"its control and judgement {control:.0f} s more"
     )
+    if slow := [each.id for each in results.outcomes if each.seconds > _BOUND * plain]:
+        yield f"more than {_BOUND} plain boots: {', '.join(slow)}"
 
 
 def _row(outcome: Outcome) -> str:

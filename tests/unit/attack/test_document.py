@@ -23,6 +23,7 @@ OUTCOME = Outcome(
     facts=("ended: serving",),
     control_facts=("serial2 said mark",),
     seconds=17,
+    control_seconds=40,
 )
 RESULTS = Results(
     image="mantlet",

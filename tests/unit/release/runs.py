@@ -27,6 +27,7 @@ def outcome_of(known: Attack, *, verdict: Verdict = Verdict.INERT) -> Outcome:
         facts=("ended: serving",),
         control_facts=("ended: off",),
         seconds=7,
+        control_seconds=9,
     )
 
 

@@ -94,7 +94,8 @@ class Battery:
         judged = {attack.id: judge.judge(attack, attacked.observation) for attack in group}
         able = [each for each in group if judged[each.id].verdict is not Verdict.NOT_RUN]
         controls |= self._controls(able, _AFTERWARDS, pace, registers=attacked.registers)
-        share = (time.monotonic() - started) / len(group)
+        whole = (time.monotonic() - started) / len(group)
+        share = attacked.observation.seconds / len(group)
         outcomes = []
         for attack in group:
             weak = controls.get(attack.id)
@@ -110,6 +111,7 @@ class Battery:
                 facts=_lines((*judged[attack.id].sign, *attacked.observation.facts)),
                 control_facts=_lines((*weak[0].sign, *weak[1].observation.facts)) if weak else (),
                 seconds=round(share),
+                control_seconds=max(0, round(whole - share)),
             )
             self.kept.keep(attack, outcome)
             outcomes.append(outcome)

@@ -48,6 +48,7 @@ def _untried(named: list[tuple[str, str | None]]) -> Results:
             facts=(),
             control_facts=(),
             seconds=0,
+            control_seconds=0,
         )
         for known in catalogue.CATALOGUE
     )

@@ -103,6 +103,8 @@ def test_attacks_of_a_group_share_one_boot_and_one_control(battery: Battery, hos
     assert [plan.stand.folder.name for plan in host.plans] == ["weakened", "production"]
     assert (one.verdict, one.control_verdict, one.rules) == (Verdict.INERT, Verdict.BREACH, ("A01", "A02"))
     assert two.control_facts[0] == "serial2 said two"
+    # Half of the boot under attack each; the control is beside it.
+    assert (one.seconds, two.seconds) == (20, 20)
 
 
 def test_a_control_that_does_not_show_the_sign_makes_the_attack_void(battery: Battery, host: Host) -> None:
