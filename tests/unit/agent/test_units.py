@@ -148,6 +148,14 @@ def test_the_network_starts_after_the_fuse_watches_and_nothing_after_the_front(r
     assert "systemd-networkd.service" in Unit(rendered / "mantlet-front.service").settings["After"]
 
 
+def test_the_debug_images_network_does_not_wait_for_its_fuse(rendered: Path) -> None:
+    # A download, which it takes from a credential, comes before sysinit.target and after the network; the fuse
+    # comes after sysinit.target: systemd would leave out one of them.
+    absent = (ROOT / "image/debug/absent.list").read_text().splitlines()
+    assert str(NETWORK.relative_to(ROOT / "image")) in absent
+    assert "Before" not in Unit(rendered / "mantlet-fuse.service").settings
+
+
 def test_the_fuse_lets_each_unit_start_its_own_program_and_no_other(rendered: Path) -> None:
     groups = fuse_list.decode(strictjson.encode(policy("fuse.yaml")))
     started = {path: group for path, group in groups.items() if group.starts}
