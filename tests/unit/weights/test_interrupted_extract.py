@@ -22,7 +22,10 @@ from mantlet.weights.disk import PARTITION_OFFSET
 from mantlet_measure.body import CHUNK_SIZE, TAG_SIZE
 from tests.interrupted import Site
 
-pytestmark = [pytest.mark.usefixtures("tools"), pytest.mark.parametrize("body", ["disk", "stream"])]
+pytestmark = [
+    pytest.mark.usefixtures("tools"),
+    pytest.mark.parametrize("body", ["disk", "stream"], scope="module"),
+]
 
 # The command itself, which is killed by the kernel when a third of the model is written.
 KILLED = """
@@ -52,14 +55,21 @@ FILES = {
 }
 
 
-@pytest.fixture
-def site(tmp_path: Path, body: str) -> Site:
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory, body: str) -> Site:
     """A model of several files, and a pack of it in `made`, under `tiny.key`."""
-    made = Site(folder=tmp_path, body=body)
+    made = Site(folder=tmp_path_factory.mktemp("packed"), body=body)
     made.make_owner()
-    write(tmp_path / "model", FILES)
+    write(made.folder / "model", FILES)
     made.succeed(made.pack("model", "made", key="tiny.key"))
     return made
+
+
+@pytest.fixture
+def site(packed: Site, tmp_path: Path) -> Site:
+    """A copy of it, to be treated badly."""
+    shutil.copytree(packed.folder, tmp_path, dirs_exist_ok=True)
+    return Site(folder=tmp_path, body=packed.body)
 
 
 @pytest.fixture
