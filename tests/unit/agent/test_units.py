@@ -149,8 +149,8 @@ def test_the_network_starts_after_the_fuse_watches_and_nothing_after_the_front(r
 
 
 def test_the_debug_images_network_does_not_wait_for_its_fuse(rendered: Path) -> None:
-    # A download, which it takes from a credential, comes before sysinit.target and after the network; the fuse
-    # comes after sysinit.target: systemd would leave out one of them.
+    # A download, which it takes from a credential, comes before sysinit.target and after the network; the
+    # fuse comes after sysinit.target: systemd would leave out one of them.
     absent = (ROOT / "image/debug/absent.list").read_text().splitlines()
     assert str(NETWORK.relative_to(ROOT / "image")) in absent
     assert "Before" not in Unit(rendered / "mantlet-fuse.service").settings
