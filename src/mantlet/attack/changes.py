@@ -87,6 +87,8 @@ class Damage(StrEnum):
     PARTITION_TABLE = "partition-table"
     # None at power-on: a disk of its own, which a probe takes away.
     LATER = "later"
+    # None by us: firmware and guest may write to it.
+    WRITABLE = "writable"
 
 
 class Weights(StrEnum):

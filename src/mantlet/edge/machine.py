@@ -54,6 +54,8 @@ class Hardware:
     # Further options of QEMU's own network, each with a comma before it: what its DHCP says.
     network: str = ""
     tpm: bool = True
+    # Whether firmware and guest may write to the image's disk, as to a volume in a cloud.
+    disk_writable: bool = False
     # Further words for QEMU, before the disks and last, and folders that they need: what somebody adds.
     before: Sequence[str] = ()
     extra: Sequence[str] = ()
@@ -218,7 +220,7 @@ class Machine:
             *("-drive", f"if=pflash,unit=1,format=raw,file={variables}"),
             *(_tpm(control) if hardware.tpm else ()),
             *hardware.before,
-            *_disk("root", hardware.disk, writable=False, boot=True),
+            *_disk("root", hardware.disk, writable=hardware.disk_writable, boot=True),
         ]
         if hardware.deployment is not None:
             words += _disk("deployment", hardware.deployment, writable=True)
@@ -231,8 +233,9 @@ class Machine:
             *("-chardev", f"file,id=serial,path={self.serial}", "-serial", "chardev:serial"),
             *("-qmp", f"unix:{control.with_name('qmp')},server=on,wait=off", *hardware.extra),
         ]
-        disks = [path for path in (hardware.disk, hardware.weights) if path is not None]
+        disks = [] if hardware.weights is None else [hardware.weights]
         writable = [self.folder, control.parent, *hardware.extra_folders]
+        (writable if hardware.disk_writable else disks).append(hardware.disk)
         if hardware.deployment is not None:
             writable.append(hardware.deployment)
         options = accelerator.sandbox_options(self.accelerator)

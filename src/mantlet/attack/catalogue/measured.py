@@ -164,10 +164,10 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         id="fresh-variables",
         name="fresh-variables",
-        title="All variables of the firmware lost, but the keys",
-        # The stub makes a secret only where the firmware has a source of random numbers.
-        changes=(Store.FRESH, Qemu(("-device", "virtio-rng-pci"))),
-        # It derives one from a mixin of its size, and only where it has put a seed into the seed table.
+        title="All variables of the firmware lost, but the keys; the disk can be written to",
+        # The stub makes a secret only where the firmware has random numbers, and it can replace its seed.
+        changes=(Store.FRESH, Damage.WRITABLE, Qemu(("-device", "virtio-rng-pci"))),
+        # It derives one from a mixin of its size.
         opening=(EspFile("loader/boot-secret-mixin", bytes(32)), EspFile("loader/random-seed", bytes(32))),
         sign=signs.moved(9),
         control=Control.OPENED,

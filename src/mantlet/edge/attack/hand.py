@@ -175,6 +175,8 @@ class Hand:
                 damage.flip_in_partition(disk, "verity-sig", tools, at=64)
             case changes.Damage.PARTITION_TABLE:
                 damage.remove_root_partitions(disk, tools)
+            case changes.Damage.WRITABLE:
+                self.hardware = replace(self.hardware, disk_writable=True)
             case changes.Damage.LATER:
                 pass
 
