@@ -136,7 +136,7 @@ def test_a_machine_that_may_stand_still_is_watched_for_little_more_than_a_boot(
 ) -> None:
     ran(battery, replace(ALONE, stands=True), ONE)
     still, *_, patient = (plan.bound for plan in host.plans)
-    assert still == pytest.approx(1.3 * 40.0)
+    assert still == pytest.approx(1.25 * 40.0)
     assert patient > 2 * still
 
 
