@@ -167,7 +167,7 @@ ATTACKS: tuple[Attack, ...] = (
         title="All variables of the firmware lost, but the keys; the disk can be written to",
         # The stub makes a secret only where the firmware has random numbers, and it can replace its seed.
         changes=(Store.FRESH, Damage.WRITABLE, Qemu(("-device", "virtio-rng-pci"))),
-        # It derives one from a mixin of its size.
+        # It derives one from a mixin of 32 bytes, and from none that is shorter.
         opening=(EspFile("loader/boot-secret-mixin", bytes(32)), EspFile("loader/random-seed", bytes(32))),
         sign=signs.moved(9),
         control=Control.OPENED,
