@@ -6,7 +6,7 @@ because what verifies a pack must not depend on either staying secret.
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mantlet.edge import owner
@@ -28,19 +28,24 @@ VERITY_MAGIC = b"verity\0\0"
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """A site's pack: its descriptor, its data key, and a copy of its image that may be changed."""
+    """A site's pack: its descriptor, its data key, and an image that may be changed."""
 
     descriptor: Descriptor
     data_key: bytes
     image: Path
 
     @classmethod
+    def of(cls, site: Site) -> "Pack":
+        """Name the site's pack itself, under a machine that may be on."""
+        descriptor = owner.read_descriptor(site.pack, owner_key=None)
+        return cls(descriptor=descriptor, data_key=site.key.read_bytes(), image=site.weights)
+
+    @classmethod
     def copy(cls, site: Site, folder: Path) -> "Pack":
         """Copy the image of a site's pack."""
         image = folder / "weights.raw"
         shutil.copyfile(site.weights, image)
-        descriptor = owner.read_descriptor(site.pack, owner_key=None)
-        return cls(descriptor=descriptor, data_key=site.key.read_bytes(), image=image)
+        return replace(cls.of(site), image=image)
 
     @property
     def key(self) -> bytes:

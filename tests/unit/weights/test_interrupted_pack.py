@@ -18,16 +18,28 @@ pytestmark = [
 ]
 
 # The command itself, which enters its journal sooner than after 128 MiB, and is then killed by the kernel.
+# Each entry is made at once: beside the work, none but the first might be made before all is written.
 KILLED = """
 import os, signal, sys
+from concurrent.futures import Future
+from contextlib import contextmanager
 from mantlet.cli import main
 from mantlet.edge import pack_journal
+class AtOnce:
+    def submit(self, work, *arguments):
+        done = Future()
+        done.set_result(work(*arguments))
+        return done
+@contextmanager
+def at_once(max_workers):
+    yield AtOnce()
 write = pack_journal.write
 def write_and_die(path, entry):
     write(path, entry)
     if entry.done:
         os.kill(os.getpid(), signal.SIGKILL)
 pack_journal.write, pack_journal._ENTRY_EACH = write_and_die, 4 << 20
+pack_journal.ThreadPoolExecutor = at_once
 sys.exit(main(sys.argv[1:]))
 """
 

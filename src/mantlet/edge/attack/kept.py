@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Outcomes that a later run takes up again: one file for each attack, under a key of all that they depend on.
 
-Owns the key: both builds, the battery's engine, and the families of the attacks that share a boot. What was
-decided about another image, by another engine or in other company is run anew; an attack added to one family
-makes no other family's outcomes stale.
+Owns the key: both builds, the battery's engine, the machine, and the families of the attacks that share a
+boot. What was decided about another image, by another engine, on another machine or in other company is run
+anew; an attack added to one family makes no other family's outcomes stale.
 """
 
 import hashlib
@@ -21,6 +21,8 @@ from mantlet_measure import strictjson
 
 _LIMIT = 1 << 20
 _PACKAGE = Path(__file__).parents[2]
+# The machine: its devices, its processor and its TPM.
+_MACHINE = ("edge/machine.py", "edge/accelerator.py", "edge/software_tpm.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,8 @@ def source_sha256(attack: Attack) -> str:
         if path.parent != folder
     ]
     families = {folder / f"{catalogue.family(each)}.py" for each in catalogue.beside(attack)}
-    return _digest((*engine, *families))
+    machine = (_PACKAGE / name for name in _MACHINE)
+    return _digest((*engine, *machine, *families))
 
 
 def _digest(paths: Iterable[Path]) -> str:

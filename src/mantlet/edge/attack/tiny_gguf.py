@@ -3,8 +3,9 @@
 
 Follows the GGUF specification, version 3 (ggml, docs/gguf.md), and the tensor names of llama.cpp's `llama`
 architecture. The vocabulary is the 256 bytes and three control tokens, so that any text is a prompt. It
-answers nonsense, always the same. Aligned to more than it needs, it is a larger file of the same tensors. Run
-as a program it writes the file that it is given.
+answers nonsense, always the same. Aligned to more than it needs, it is a larger file of the same tensors;
+with more layers or wider ones, a larger model, all of which is read for each token. Run as a program it
+writes the file that it is given.
 """
 
 import random
@@ -20,6 +21,8 @@ FEED_FORWARD = 160
 HEADS = 4
 LAYERS = 2
 CONTEXT = 2048
+# Numbers that are drawn for one tensor; a larger one repeats them.
+_DRAWN = 1 << 17
 ALIGNMENT = 32
 
 _F32 = 0
@@ -33,10 +36,11 @@ _TEMPLATE = (
 )
 
 
-def tiny_gguf(*, alignment: int = ALIGNMENT) -> bytes:
+def tiny_gguf(*, alignment: int = ALIGNMENT, layers: int = LAYERS, feed_forward: int = FEED_FORWARD) -> bytes:
     """Return the file, the same bytes at each call and on each machine.
 
     alignment: bytes, a power of two, of which each tensor begins at a multiple.
+    feed_forward: the width of each layer's feed-forward network; a power of two if it is more than 2,000.
     """
     tokens = [*_CONTROL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256))]
     types = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256]
@@ -44,10 +48,10 @@ def tiny_gguf(*, alignment: int = ALIGNMENT) -> bytes:
         _text("general.architecture", "llama"),
         _text("general.name", "mantlet tiny test model"),
         _number("general.alignment", alignment),
-        _number("llama.block_count", LAYERS),
+        _number("llama.block_count", layers),
         _number("llama.context_length", CONTEXT),
         _number("llama.embedding_length", WIDTH),
-        _number("llama.feed_forward_length", FEED_FORWARD),
+        _number("llama.feed_forward_length", feed_forward),
         _number("llama.attention.head_count", HEADS),
         _number("llama.attention.head_count_kv", HEADS),
         _number("llama.rope.dimension_count", WIDTH // HEADS),
@@ -62,7 +66,7 @@ def tiny_gguf(*, alignment: int = ALIGNMENT) -> bytes:
         _number("tokenizer.ggml.eos_token_id", 2),
         _text("tokenizer.chat_template", _TEMPLATE),
     ]
-    tensors = tuple(_tensors(len(tokens)))
+    tensors = tuple(_tensors(len(tokens), layers, feed_forward))
     directory = bytearray()
     body = bytearray()
     for name, shape, values in tensors:
@@ -75,7 +79,7 @@ def tiny_gguf(*, alignment: int = ALIGNMENT) -> bytes:
     return _padded(head, alignment) + bytes(body)
 
 
-def _tensors(vocabulary: int) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
+def _tensors(vocabulary: int, layers: int, feed_forward: int) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
     """Yield (name, shape with the fastest dimension first, little-endian float32 values)."""
     source = random.Random(SEED)  # noqa: S311, the same weights every time are what is wanted
 
@@ -83,22 +87,23 @@ def _tensors(vocabulary: int) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
         # `random()` alone is promised to be the same on every platform and version; gauss() asks the C
         # library.
         bound = (3.0 / columns) ** 0.5
-        values = array("f", ((2.0 * source.random() - 1.0) * bound for _ in range(columns * rows)))
-        return (columns, rows), _little_endian(values)
+        size = columns * rows
+        values = array("f", ((2.0 * source.random() - 1.0) * bound for _ in range(min(size, _DRAWN))))
+        return (columns, rows), _little_endian(values) * (size // len(values))
 
     def ones(width: int) -> tuple[tuple[int, ...], bytes]:
         return (width,), _little_endian(array("f", [1.0] * width))
 
     yield "token_embd.weight", *weights(WIDTH, vocabulary)
-    for layer in range(LAYERS):
+    for layer in range(layers):
         block = f"blk.{layer}"
         yield f"{block}.attn_norm.weight", *ones(WIDTH)
         for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
             yield f"{block}.{part}.weight", *weights(WIDTH, WIDTH)
         yield f"{block}.ffn_norm.weight", *ones(WIDTH)
-        yield f"{block}.ffn_gate.weight", *weights(WIDTH, FEED_FORWARD)
-        yield f"{block}.ffn_up.weight", *weights(WIDTH, FEED_FORWARD)
-        yield f"{block}.ffn_down.weight", *weights(FEED_FORWARD, WIDTH)
+        yield f"{block}.ffn_gate.weight", *weights(WIDTH, feed_forward)
+        yield f"{block}.ffn_up.weight", *weights(WIDTH, feed_forward)
+        yield f"{block}.ffn_down.weight", *weights(feed_forward, WIDTH)
     yield "output_norm.weight", *ones(WIDTH)
     yield "output.weight", *weights(WIDTH, vocabulary)
 

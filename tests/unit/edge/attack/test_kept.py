@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an outcome depends on: the engine, and the families that share its boot; on no other family."""
+"""What an outcome depends on: the engine, the machine, the families that share its boot; no other family."""
 
 import shutil
 from pathlib import Path
@@ -21,6 +21,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package, which the key is made over."""
     for folder in ("attack", "edge/attack"):
         shutil.copytree(PACKAGE / folder, tmp_path / folder)
+    for path in (PACKAGE / "edge").glob("*.py"):
+        shutil.copy(path, tmp_path / "edge")
     monkeypatch.setattr(kept, "_PACKAGE", tmp_path)
     return tmp_path
 
@@ -30,6 +32,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         pytest.param("attack/signs.py", {"alone", "shared"}, id="engine"),
         pytest.param("edge/attack/boot.py", {"alone", "shared"}, id="engine-edge"),
+        pytest.param("edge/accelerator.py", {"alone", "shared"}, id="machine"),
+        pytest.param("edge/audited.py", set(), id="no-part-of-it"),
         pytest.param("attack/catalogue/tpm.py", {"alone"}, id="own-family"),
         pytest.param("attack/catalogue/inputs.py", {"shared"}, id="family-in-the-same-boot"),
         pytest.param("attack/catalogue/runtime.py", set(), id="other-family"),
