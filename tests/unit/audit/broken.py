@@ -98,6 +98,11 @@ BROKEN = [
     Broken("cmdline-hardening", cmdline(f"{command_line()} init_on_free=0"), ["init_on_free"]),
     Broken("cmdline-opening", cmdline(f"{command_line()} init=/bin/sh"), ["init"]),
     Broken("cmdline-opening", cmdline(f"{command_line()} rd.break"), ["rd.break"]),
+    Broken(
+        "cmdline-opening",
+        cmdline(f"{command_line()} systemd.mount-extra=host:/srv:9p"),
+        ["systemd.mount-extra"],
+    ),
     Broken("esp-files", esp("/loader/addons/a.addon.efi"), ["/loader/addons/a.addon.efi"]),
     Broken("esp-files", esp("/loader/credentials/a.cred"), ["/loader/credentials/a.cred"]),
     Broken("esp-files", esp("/loader/boot-secret-mixin"), ["/loader/boot-secret-mixin"]),
@@ -322,6 +327,22 @@ BROKEN = [
         "opening-modules",
         image(initrd={"/usr/lib/modules/7/qemu_fw_cfg.ko.xz": file()}),
         ["initrd:/usr/lib/modules/7/qemu_fw_cfg.ko.xz"],
+    ),
+    *(
+        Broken("mounts", image(unit("srv.mount", f"[Mount]\nWhat={source}\n{kind}\n")), ["root:srv.mount"])
+        for source, kind in (
+            ("share", "Type=virtiofs"),
+            ("server:/export", "Type=nfs4"),
+            ("program", "Type=fuse.program"),
+            ("/dev/disk/by-label/data", ""),
+            ("PARTUUID=1", "Type=ext4"),
+        )
+    ),
+    Broken("mounts", image(unit("dev-vdb.swap", "[Swap]\nWhat=/dev/vdb\n")), ["root:dev-vdb.swap"]),
+    Broken(
+        "mounts",
+        image(initrd={"/etc/fstab": file("# a b c\nproc /proc proc\nhost /srv 9p\nLABEL=a none swap sw\n")}),
+        ["initrd:/etc/fstab /srv", "initrd:/etc/fstab none"],
     ),
     Broken(
         "python-path",

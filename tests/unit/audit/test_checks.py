@@ -127,3 +127,11 @@ def test_a_unit_that_a_boot_starts_is_said_to_be_started() -> None:
 def test_where_python_may_lie_is_not_how_it_is_started() -> None:
     bounded = image(unit("agent.service", "[Service]\nExecPaths=/usr/bin/python3 /usr/lib\n"))
     assert CHECKS["python-isolation"](bounded, POLICY) == ()
+
+
+@pytest.mark.parametrize(
+    "mount", ["What=tmpfs\nType=tmpfs", "What=/dev/mapper/model\nType=erofs", "What=/srv\nOptions=bind"]
+)
+def test_a_mount_of_the_machines_own_is_no_finding(mount: str) -> None:
+    own = image({f"{SYSTEM}/srv.mount": file(f"[Mount]\nWhere=/run/x\n{mount}\n")})
+    assert CHECKS["mounts"](own, POLICY) == ()

@@ -103,7 +103,10 @@ OPENINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "systemd.default_debug_tty": (_ANY,), "SYSTEMD_SULOGIN_FORCE": (_ANY,), "efivar_ssdt": (_ANY,),
         "bootconfig": (_ANY,), "crashkernel": (_ANY,), "sysrq_always_enabled": (_ANY,), "earlycon": (_ANY,),
         "earlyprintk": (_ANY,), "keep_bootcon": (_ANY,), "netconsole": (_ANY,), "kgdboc": (_ANY,),
-        "root": ("tmpfs",), "resume": (_ANY,), "cloud-config-url": (_ANY,), "ds": (_ANY,),
+        "root": ("tmpfs",), "resume": (_ANY,),
+        "systemd.mount-extra": (_ANY,), "rd.systemd.mount-extra": (_ANY,),
+        "systemd.swap-extra": (_ANY,), "rd.systemd.swap-extra": (_ANY,), "nfsroot": (_ANY,),
+        "cloud-config-url": (_ANY,), "ds": (_ANY,),
         "mitigations": ("off",), "systemd.log_target": ("console",), "selinux": ("0",), "ipe.enforce": ("0",),
     }
 )  # fmt: skip
