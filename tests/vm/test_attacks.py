@@ -26,7 +26,15 @@ pytestmark = pytest.mark.vm
 def results(built: Build, debug_built: Build, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The results of one run of the quick subset, by the verb as it is typed."""
     target = tmp_path_factory.mktemp("attacks") / "attacks.json"
-    words = ["attack", str(built.directory), "--weakened", str(debug_built.directory), "--fast"]
+    words = [
+        "attack",
+        str(built.directory),
+        "--weakened",
+        str(debug_built.directory),
+        "--fast",
+        "--jobs",
+        "1",
+    ]
     code = cli.main([*words, "--output", str(target)], environ={})
     assert target.exists(), f"the verb ended with {code} and told why: see what was captured"
     results = document.decode(target.read_bytes())

@@ -63,6 +63,7 @@ ATTACKS: tuple[Attack, ...] = (
         probes=("option-rom",),
         sign=signs.found("option-rom", words="the ROM's driver sends something"),
         control=Control.LIMIT,
+        stands=True,
     ),
 )
 """Each must succeed: a limit that does not show is stated wrongly."""
