@@ -40,9 +40,9 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--jobs",
         type=_jobs,
-        default=len(os.sched_getaffinity(0)),
+        default=max(1, len(os.sched_getaffinity(0)) // 2),
         metavar="N",
-        help="machines at the same time, each of one processor (as many as there are)",
+        help="machines at the same time (one for every two processors)",
     )
     parser.add_argument("--list", action="store_true", help="list the attacks and run none")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the results there too")

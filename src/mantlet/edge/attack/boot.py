@@ -62,10 +62,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What a boot showed, and its registers by bank; those are empty without a TPM."""
+    """What a boot showed, and its registers by bank; those are empty without a TPM.
+
+    stuck: whether the firmware was still busy with itself when the time was over.
+    """
 
     observation: Observation
     registers: Mapping[Bank, Mapping[int, bytes]]
+    stuck: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -183,6 +187,7 @@ def _told(
             not_run=boot.not_run,
         ),
         registers=registers,
+        stuck=boot.end is End.ON and STARTS not in machine.serial.read_bytes(),
     )
 
 

@@ -151,17 +151,24 @@ class Battery:
             if isinstance(change, Replay):
                 observation, registers = replayed(stand, change, signed=signed)
                 return Seen(observation=observation, registers=registers)
-        return observe(
-            Plan(
-                stand=stand,
-                changes=changes,
-                probes=tuple(dict.fromkeys(probe for attack in group for probe in attack.probes)),
-                bound=self._bound(stand, group, changes),
-                signed=signed,
-                pace=pace,
-                until=partial(_all_show, group) if shows else _never,
-            )
+        plan = Plan(
+            stand=stand,
+            changes=changes,
+            probes=tuple(dict.fromkeys(probe for attack in group for probe in attack.probes)),
+            bound=self._bound(stand, group, changes),
+            signed=signed,
+            pace=pace,
+            until=partial(_all_show, group) if shows else _never,
         )
+        seen = observe(plan)
+        if seen.stuck and not any(attack.stands for attack in group):
+            # EDK2 waits for ever for a second processor whose start-up signal comes while that is in SMM,
+            # which a busy host makes likelier (tianocore/edk2, issue 10293). Nothing was attacked yet.
+            output.step(
+                f"The firmware started nothing: {', '.join(attack.id for attack in group)} once more…"
+            )
+            return observe(plan)
+        return seen
 
     def _control(self, control: Control, group: Sequence[Attack], registers: Registers, pace: Pace) -> Seen:
         """Make the boot in which the attacks of a group, all of one control, must succeed."""

@@ -71,17 +71,12 @@ class Stand:
         )
 
     def hardware(self, *, deployment: Path | None = None) -> Hardware:
-        """The machine as it is sold: the build's disk, a deployment volume, the pack.
-
-        One processor. The firmware that brings up a second one waits for it for ever when the start-up signal
-        comes while that one is in SMM, which a busy host makes likelier (tianocore/edk2, issue 10293).
-        """
+        """The machine as it is sold: the build's disk, a deployment volume, the pack."""
         return Hardware(
             disk=self.built.path("disk.raw").resolve(),
             variables=self.built.path("OVMF_VARS.fd").resolve(),
             deployment=deployment or self.deployment,
             weights=self.folder / "pack" / f"{MODEL}.raw",
-            processors=1,
         )
 
     def machine(self, folder: Path, hardware: Hardware) -> Machine:

@@ -140,6 +140,36 @@ def test_a_machine_that_may_stand_still_is_watched_for_little_more_than_a_boot(
     assert patient > 2 * still
 
 
+STUCK = Seen(observation=replace(QUIET, end=End.ON, unseal=()), registers=REGISTERS, stuck=True)
+
+
+def test_a_boot_that_never_left_the_firmware_is_made_once_more(
+    battery: Battery, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = [STUCK, STUCK]
+
+    def first_stuck(plan: Plan) -> Seen:
+        # The control's first boot, and the attacked one's.
+        seen = host.observe(plan)
+        return waiting.pop() if waiting and len(host.plans) in (1, 3) else seen
+
+    monkeypatch.setattr(run, "observe", first_stuck)
+    (outcome,) = ran(battery, ONE)
+    assert [plan.stand.folder.name for plan in host.plans] == [*["weakened"] * 2, *["production"] * 2]
+    assert (outcome.verdict, outcome.control_verdict) == (Verdict.INERT, Verdict.BREACH)
+
+
+def test_a_boot_that_stays_in_the_firmware_again_or_may_stay_there_is_judged_as_it_is(
+    battery: Battery, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "observe", lambda plan: (host.observe(plan), STUCK)[1])
+    (outcome,) = ran(battery, ONE)
+    assert (len(host.plans), outcome.verdict) == (4, Verdict.BREACH)
+    host.plans.clear()
+    ran(battery, replace(ONE, stands=True))
+    assert len(host.plans) == 2
+
+
 def test_a_finished_attack_is_taken_up_again_and_only_when_asked(battery: Battery, host: Host) -> None:
     first = ran(battery, ONE, TWO)
     host.plans.clear()
