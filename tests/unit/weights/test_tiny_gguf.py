@@ -24,3 +24,9 @@ def test_the_header_counts_what_follows() -> None:
     assert (magic, version, tensors, metadata) == (b"GGUF", 3, 3 + 9 * tiny_gguf.LAYERS, 20)
     assert len(model) % tiny_gguf.ALIGNMENT == 0
     assert len(model) < 600_000
+
+
+def test_a_wider_model_is_larger_by_what_it_has_more() -> None:
+    narrow, wide = (len(tiny_gguf.tiny_gguf(feed_forward=width)) for width in (2000, 3000))
+    # Three tensors a layer, of four bytes a number.
+    assert wide - narrow == tiny_gguf.LAYERS * 3 * tiny_gguf.WIDTH * 1000 * 4

@@ -7,7 +7,7 @@ Owns the order, and what is run beside what.
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -162,12 +162,14 @@ class Battery:
         )
         seen = observe(plan)
         if seen.stuck and not any(attack.stands for attack in group):
-            # EDK2 waits for ever for a second processor whose start-up signal comes while that is in SMM,
-            # which a busy host makes likelier (tianocore/edk2, issue 10293). Nothing was attacked yet.
+            # EDK2 may wait for ever for a second processor whose start-up signal comes while that is in SMM,
+            # which a busy host makes likelier (tianocore/edk2, issue 10293). A second time is judged.
             output.step(
                 f"The firmware started nothing: {', '.join(attack.id for attack in group)} once more…"
             )
-            return observe(plan)
+            again = observe(plan)
+            told = {**again.observation.found, "firmware": ("it started nothing in a first boot",)}
+            return replace(again, observation=replace(again.observation, found=told))
         return seen
 
     def _control(self, control: Control, group: Sequence[Attack], registers: Registers, pace: Pace) -> Seen:

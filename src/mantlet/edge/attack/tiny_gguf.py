@@ -40,7 +40,7 @@ def tiny_gguf(*, alignment: int = ALIGNMENT, layers: int = LAYERS, feed_forward:
     """Return the file, the same bytes at each call and on each machine.
 
     alignment: bytes, a power of two, of which each tensor begins at a multiple.
-    feed_forward: the width of each layer's feed-forward network; a power of two if it is more than 2,000.
+    feed_forward: the width of each layer's feed-forward network, in numbers.
     """
     tokens = [*_CONTROL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256))]
     types = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256]
@@ -89,7 +89,7 @@ def _tensors(vocabulary: int, layers: int, feed_forward: int) -> Iterator[tuple[
         bound = (3.0 / columns) ** 0.5
         size = columns * rows
         values = array("f", ((2.0 * source.random() - 1.0) * bound for _ in range(min(size, _DRAWN))))
-        return (columns, rows), _little_endian(values) * (size // len(values))
+        return (columns, rows), (_little_endian(values) * -(-size // len(values)))[: 4 * size]
 
     def ones(width: int) -> tuple[tuple[int, ...], bytes]:
         return (width,), _little_endian(array("f", [1.0] * width))

@@ -157,6 +157,8 @@ def test_a_boot_that_never_left_the_firmware_is_made_once_more(
     (outcome,) = ran(battery, ONE)
     assert [plan.stand.folder.name for plan in host.plans] == [*["weakened"] * 2, *["production"] * 2]
     assert (outcome.verdict, outcome.control_verdict) == (Verdict.INERT, Verdict.BREACH)
+    for facts in (outcome.facts, outcome.control_facts):
+        assert "firmware: it started nothing in a first boot" in facts
 
 
 def test_a_boot_that_stays_in_the_firmware_again_or_may_stay_there_is_judged_as_it_is(
