@@ -130,7 +130,13 @@ def test_where_python_may_lie_is_not_how_it_is_started() -> None:
 
 
 @pytest.mark.parametrize(
-    "mount", ["What=tmpfs\nType=tmpfs", "What=/dev/mapper/model\nType=erofs", "What=/srv\nOptions=bind"]
+    "mount",
+    [
+        "What=tmpfs\nType=tmpfs",
+        "What=/dev/mapper/model\nType=erofs",
+        "What=/srv\nOptions=bind",
+        "What=/dev/zram0",
+    ],
 )
 def test_a_mount_of_the_machines_own_is_no_finding(mount: str) -> None:
     own = image({f"{SYSTEM}/srv.mount": file(f"[Mount]\nWhere=/run/x\n{mount}\n")})

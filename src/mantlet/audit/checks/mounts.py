@@ -24,6 +24,7 @@ _SHARED = frozenset(
     | {"ocfs2", "orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs"}
 )
 _PROGRAM = re.compile(r"fuse(blk)?(\.|$)")
+_MEMORY = re.compile(r"/dev/z?ram\d")
 _DISK = re.compile(r"/dev/(?!mapper/|dm-\d|shm(/|$))|(PART)?(LABEL|UUID)=|ID=")
 _finding = Remedy(
     "remove the unit or the line; read what comes from outside as a file that is verified before it is parsed"
@@ -68,6 +69,8 @@ def _of_table(tree: Tree) -> Iterator[_Mount]:
 
 def _brought(mount: _Mount) -> tuple[Severity, str]:
     """Say how much a mount opens, and what it brings in; nothing for what is the machine's own."""
+    if _MEMORY.match(mount.source):
+        return Severity.LOW, ""
     if mount.type == _SWAP:
         return Severity.HIGH, f"swap on {mount.source}, to which memory is written"
     if mount.type in _SHARED:
